@@ -3,6 +3,7 @@
 ## What it does
 Where the mean of a posterior is a sum of several means, weighed by their spreads, runs it in double precision: each expert's
 variance, as the joint posterior takes it, must be a function of that expert's own output alone, and not the square root of a variance.
+Where the experts are averaged beside a mask, the weights of those that are there must add up to one.
 
 ## Why is this bad
 An expert that is sure has too little weight, or the joint posterior is wider or narrower than its experts say. A missing modality

@@ -2,7 +2,8 @@
 
 ## What it does
 Where an input counts how long each sample is: pads the batch further, and moves the posterior of the steps beyond each
-length, on the real run. Neither may change the posterior of a sequence or the loss.
+length, on the real run. Neither may change the posterior of a sequence or the loss. Where places are averaged within the
+length, those beyond it take other values, too.
 
 ## Why is this bad
 One sequence has another posterior, or another loss, in a batch that happens to be padded further. The last step of a short

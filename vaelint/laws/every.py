@@ -36,9 +36,9 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
-from vaelint.laws.moments import prior_mass, symmetric
+from vaelint.laws.moments import prior_mass, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
-from vaelint.laws.products import absent_experts, borrowed_spreads, certain_priors, experts, sticks
+from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.samples import seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
@@ -50,6 +50,7 @@ __all__ = [
     "absent_targets",
     "addends",
     "attention_masks",
+    "averaged_experts",
     "bins",
     "blends",
     "borrowed_spreads",
@@ -86,11 +87,13 @@ __all__ = [
     "patch_places",
     "prior_mass",
     "priors",
+    "reflections",
     "relaxations",
     "repeated",
     "residual_stages",
     "seen_samples",
     "separate_samples",
+    "sphere_draws",
     "sticks",
     "straight_through",
     "symmetric",

@@ -6,6 +6,7 @@ concentration k alone (Davidson et al. 2018, equation 4 and appendix B).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -30,13 +31,26 @@ _DEPTH = 400  # terms of the continued fraction: far more than a concentration b
 
 def read_sphere(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: Mapping[str, int], source: Source) -> KlFact | None:
     """The term as `weight * KL(vMF(m, k) || uniform)`, k one of the values it is made of; None where it is none."""
+    known = sphere_of(term, loss, flow, replay, symbols)
+    if known is None:
+        return None
+    scaling = measured(partial(_weight, term, loss, replay, *known), symbols, replay)
+    if scaling is None:
+        return None
+    chain = tuple(dict.fromkeys(n for leaf in term.leaves for n in leaf.chain))
+    verdict: Verdict = "sphere" if scaling.constant > 0 else "sign"
+    return KlFact(term, None, KlProbe(verdict, scaling.constant, family="von Mises-Fisher"), scaling, factors(chain, source))
+
+
+def sphere_of(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> tuple[fx.Node, int] | None:
+    """The concentration that the term is this KL of, and the dimensions of the draws; None where it is none."""
     heads = {f for leaf in term.leaves for f in leaf.frontier}
     if len(heads) != 1 or not flow.descendants(*heads) & flow.noisy or not any(a for a in term.leaves if a.node.meta.get("grad")):
         return None
     inside = flow.ancestors(*(leaf.node for leaf in term.leaves), stop=heads)
     (head,) = heads
-    for k in flow.sorted({head, *(n for n in inside if shape(n) == shape(head))}):
-        if k is not head and (ops.op(k) not in ops.POINTWISE or head not in flow.ancestors(k)):
+    for k in flow.sorted({head, *(n for n in inside if math.prod(shape(n)) == math.prod(shape(head)))}):
+        if k is not head and (ops.op(k) not in ops.POINTWISE | ops.SHAPE or head not in flow.ancestors(k)):
             continue
         dimensions = _dimensions(k, flow)
         for base in bases(symbols) if dimensions else ():
@@ -44,12 +58,8 @@ def read_sphere(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: 
                 found = next((d for d in dimensions if _weight(term, loss, replay, k, d, 0.0, base)), None)
             except ReplayError:
                 continue
-            scaling = measured(partial(_weight, term, loss, replay, k, found), symbols, replay) if found else None
-            if scaling is not None:
-                chain = tuple(dict.fromkeys(n for leaf in term.leaves for n in leaf.chain))
-                verdict: Verdict = "sphere" if scaling.constant > 0 else "sign"
-                probe = KlProbe(verdict, scaling.constant, family="von Mises-Fisher")
-                return KlFact(term, None, probe, scaling, factors(chain, source))
+            if found is not None:
+                return k, found
             break
     return None
 
@@ -57,7 +67,9 @@ def read_sphere(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: 
 def _dimensions(k: fx.Node, flow: Flow) -> list[int]:
     """How many dimensions the directions have that a concentration scatters: those of the draws that it enters."""
     drawn = {
-        shape(n)[-1] for n in flow.descendants(k) & flow.noisy if not ops.uses_parameter(n) and shape(n) and len(shape(n)) == len(shape(k))
+        shape(n)[-1]
+        for n in flow.descendants(k) & flow.noisy
+        if not ops.uses_parameter(n) and shape(n) and (len(shape(n)) == len(shape(k)) or shape(n)[:-1] == shape(k))
     }
     return sorted(drawn - {1})
 
@@ -73,13 +85,13 @@ def _weight(term: Term, loss: fx.Node, replay: Replay, k: fx.Node, dimension: in
     if g is None:
         return 0.0
     at = value.detach()
-    a = _ratio(at, dimension)
+    a = mean_length(at, dimension)
     shares = (g / (at * (1 - a**2 - (dimension - 1) * a / at))).flatten()
     w = float(shares.median())
     return w if float((shares - w).abs().max()) <= _TOLERANCE * abs(w) else 0.0
 
 
-def _ratio(k: torch.Tensor, dimension: int) -> torch.Tensor:
+def mean_length(k: torch.Tensor, dimension: int) -> torch.Tensor:
     """I_{d/2}(k) / I_{d/2-1}(k), by its continued fraction."""
     order = dimension / 2
     value = torch.zeros_like(k)

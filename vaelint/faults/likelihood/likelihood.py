@@ -220,7 +220,8 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if ops.op(pair.meet) == "gaussian_nll_loss" and pair.extra and (unscaled := _raw_variance(model, pair, pair.extra[0])) is not None:
         return unscaled
     if fact.density is not None and fact.density.name != "gaussian":
-        return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault and not _goes_on(model, fact) else None
+        is_told = fact.density.fault and fact.density.name == "negative_binomial"  # of branches, the law on densities tells which
+        return (fact.term.core or pair.meet, fact.density.fault) if is_told and not _goes_on(model, fact) else None
     scale = scale_of(model, fact)
     if fact.probe.kernel not in ("squared_error", "other") or scale is None or ops.op(pair.meet) == "gaussian_nll_loss":
         return None

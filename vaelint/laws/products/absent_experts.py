@@ -44,7 +44,7 @@ def absent_experts_count_nowhere(bench: Bench) -> Iterator[Broken]:
     for site in bench.model.sites:
         if site.kind != "gaussian" or len(site.noise) != 1:
             continue
-        for mask in _masks(bench, site):
+        for mask in masks_of(bench, site):
             try:
                 yield from _of(Masked(bench, site, mask))
             except ReplayError as error:
@@ -53,7 +53,7 @@ def absent_experts_count_nowhere(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError(f"the draw does not run by itself: {reasons[0]}")
 
 
-def _masks(bench: Bench, site: Site) -> list[fx.Node]:
+def masks_of(bench: Bench, site: Site) -> list[fx.Node]:
     """The inputs of 0 and 1 that meet the experts after their last layers."""
     near = bench.model.flow.ancestors(site.z, stop=set(Product(bench, site).raw))
     return [n for n in bench.model.record.inputs.values() if n in near and declared_range(bench.model, n) == (0.0, 1.0)]

@@ -1,7 +1,8 @@
 """Law A2: what a length or a mask takes out is inert, and what it leaves in is not.
 
 Interventions: the data beyond each sample's length, or within it, takes other values while the posterior is held; the posterior of
-steps beyond the length takes other values; the whole batch is padded further.
+steps beyond the length takes other values; the whole batch is padded further, and where places are averaged, what lies beyond the
+length takes other values at the same sizes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.laws.sequences.lengths import axis_of, beyond
+from vaelint.laws.sequences.pooled import pooled_beyond
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 from vaelint.record.walk import behind
@@ -193,6 +195,10 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
     yield from inverted
     if inverted:
         return
+    pooled = pooled_beyond(bench, lengths, data, axis, heads)
+    if pooled is not None:
+        yield _averages_padding(bench, lengths, data, heads[0], *pooled)
+        return
     runs = [_padded(bench, lengths, data, axis, more) for more in (0, _FURTHER)]
     again = _padded(bench, lengths, data, axis, 0, seed=1)  # what moves with the seed alone was drawn: dropout of the user's own
     for head in heads:
@@ -205,6 +211,20 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
         if spread > 0 and gap > _MUCH * spread + 3 * drawn:
             yield _reads_padding(bench, lengths, data, head, gap / spread)
             return
+
+
+def _averages_padding(bench: Bench, lengths: Seat, data: Seat, head: fx.Node, node: fx.Node, share: float) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(node),
+        label=f"adds up the places beyond {lengths.name} too, for a mean over those within",
+        labels=model.labels((head, "the posterior moves with the padding")),
+        when="lengths differ",
+        why="a sample has another posterior with other padding: the sum runs over all places, and is divided by the number that count",
+        help="multiply with the mask before the sum: (h * mask).sum(1) / mask.sum(1)",
+    )
+    text = f"{data.name} beyond the length moves the posterior by {share:.2g} of its spread over the samples"
+    return Broken("padding-not-inert", found, f"{data.name} beyond the length leaves the posterior as it is", text)
 
 
 def _encoder_is_inverted(bench: Bench, lengths: Seat, data: Seat, axis: int, heads: list[fx.Node]) -> Iterator[Broken]:
