@@ -28,7 +28,13 @@ When the draws are to be noise to the network, as a regulariser.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE924", "dream-not-recognised", Severity.ERROR, message="a network is to tell a draw from data that know nothing of it", needs=("loss",))
+@rule(
+    "VAE924",
+    "dream-not-recognised",
+    Severity.ERROR,
+    message="a network is to tell a draw from data that know nothing of it",
+    needs=("loss",),
+)
 def check(model: Model) -> Findings:
     """The law on dreams reports these, on the real run."""
     yield from ()

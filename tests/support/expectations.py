@@ -42,6 +42,7 @@ FOUND_BY_THE_PASS = (
     "vae435",
     "vae436",
     "vae441",
+    "vae443",
     "vae407_kl_sign__entropy_of_classes",
     "vae407_kl_sign__classes_in_turn",
     "vae407_kl_sign__shares",

@@ -87,7 +87,9 @@ def _idle(bench: Bench, leaf: Leaf, cut: fx.Node, moved: float) -> Broken:
     addend = (leaf.node, f"this addend of the loss ({model.written(leaf.node)}) is computed from it")
     found = Found(
         entered(at, leaf.node) or model.where(at),
-        label="the gradient to what this loss trains ends here" if at is cut else "takes a value without a gradient to what this loss trains",
+        label="the gradient to what this loss trains ends here"
+        if at is cut
+        else "takes a value without a gradient to what this loss trains",
         labels=model.labels(addend) if at is cut else model.labels((cut, "the gradient ends here"), addend),
         why="the term pulls only at a network that another optimizer owns: the encoder and the decoder never learn from it",
         help="leave the detach to the other network's own loss; here the gradient must pass through that network to the decoder",

@@ -26,7 +26,7 @@ _NOTHING = 1e-5
 
 @dataclass(frozen=True)
 class _Unread:
-    """A loss, the draw that it holds against what a network makes of the data, where the data enter it, and the dream that nothing reads."""
+    """A loss, the draw that it holds against what a network makes of the data, where they enter it, and the dream that nothing reads."""
 
     loss: fx.Node
     cause: fx.Node
@@ -63,8 +63,7 @@ def _unread(bench: Bench, loss: fx.Node) -> _Unread | None:
     """A draw that a loss holds against what learns from the data, where what was decoded from it goes nowhere."""
     model, flow, record = bench.model, bench.model.flow, bench.model.record
     moved = set().union(*(call.moved for call in record.backwards))
-    way, live = flow.ancestors(loss), gradients_of(model).reach(loss)
-    layers = {n for n in live if n.op == "call_function" and _weights(n) & moved}
+    layers = {n for n in gradients_of(model).reach(loss) if n.op == "call_function" and _weights(n) & moved}
     inputs = set(record.inputs.values())
     fed = flow.ancestors(*layers) if layers else set()
     beside = flow.ancestors(loss, stop=layers) - layers
@@ -72,10 +71,13 @@ def _unread(bench: Bench, loss: fx.Node) -> _Unread | None:
         return None
     read = flow.ancestors(*(call.node for call in record.backwards))
     sizes = {shape(n) for n in inputs & fed}
-    for cause in flow.sorted(n for n in beside & flow.random if n not in flow.data and n not in fed and not n.meta.get("grad")):
+    causes = {n for n in beside & flow.random if n not in flow.data and n not in fed and not n.meta.get("grad")}
+    for cause in flow.sorted(causes):
         if bench.batch_axis(cause) is None or not bench.is_real(cause):
             continue
-        below = [n for n in flow.descendants(cause) - read if shape(n) in sizes and any(_weights(m) for m in flow.ancestors(n, stop={cause}))]
+        below = [
+            n for n in flow.descendants(cause) - read if shape(n) in sizes and any(_weights(m) for m in flow.ancestors(n, stop={cause}))
+        ]
         if below:
             entry = min((n for n in layers if flow.ancestors(n) & inputs), key=flow.order.__getitem__)
             return _Unread(loss, cause, entry, max(below, key=flow.order.__getitem__))
@@ -91,7 +93,9 @@ def _asleep(bench: Bench, unread: _Unread, gap: float) -> Broken:
     found = Found(
         entered(unread.entry, unread.loss) or model.where(unread.entry),
         label="is given the data, which know nothing of the draw that it is to tell",
-        labels=model.labels((unread.cause, "the draw that the loss wants from it"), (unread.dream, "made of that draw, and read by no loss")),
+        labels=model.labels(
+            (unread.cause, "the draw that the loss wants from it"), (unread.dream, "made of that draw, and read by no loss")
+        ),
         why="draw and data are independent: the network learns the average of the draws, and to leave its input out",
         help="recognise what was made of the draw (the dream), without a gradient",
     )

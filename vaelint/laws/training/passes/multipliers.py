@@ -101,9 +101,7 @@ def _falls(
     return None
 
 
-def _goes_to_a_value(
-    run: Trial, node: fx.Node, factor: fx.Node, source: fx.Node, change: float, old: dict[fx.Node, torch.Tensor]
-) -> bool:
+def _goes_to_a_value(run: Trial, node: fx.Node, factor: fx.Node, source: fx.Node, change: float, old: dict[fx.Node, torch.Tensor]) -> bool:
     """Whether the update goes to a value that follows from the data, as the inverse of an average error: from below it, it rises in any
     case, from above it falls."""
     start, value = _root(factor), run.value(source).detach()
