@@ -6,12 +6,7 @@ made without the data, while what was decoded from that draw reaches no loss.
 
 ## Why is this bad
 In the sleep phase of wake-sleep the recognition network learns from dreams: causes from the prior, and the data that the generator makes
-of them. Given the real batch instead, it learns the average cause and to ignore its input.
-
-## Formula
-sleep: max over phi of E_{h ~ p(h), v ~ p(v given h)}[log q_phi(h given v)]
-
-Source: Hinton et al. 1995, The wake-sleep algorithm for unsupervised neural networks.
+of them. Given the real batch instead, it learns the average cause and to ignore its input (Hinton et al. 1995, The wake-sleep algorithm).
 
 ## Example
     h = prior.sample((n,))

@@ -45,6 +45,7 @@ FOUND_BY_THE_PASS = (
     "vae441",
     "vae442",
     "vae444",
+    "vae443",
     "vae407_kl_sign__entropy_of_classes",
     "vae407_kl_sign__classes_in_turn",
     "vae407_kl_sign__shares",

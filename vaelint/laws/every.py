@@ -42,7 +42,7 @@ from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spr
 from vaelint.laws.samples import seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
-from vaelint.laws.weights import capacity, weight_of_all, weight_twice
+from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
 
 __all__ = [
     "absent_experts",
@@ -94,6 +94,7 @@ __all__ = [
     "seen_samples",
     "separate_samples",
     "sphere_draws",
+    "signals",
     "sticks",
     "straight_through",
     "symmetric",

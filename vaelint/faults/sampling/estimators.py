@@ -51,7 +51,7 @@ def has_score_function(model: Model, site: Site) -> bool:
             len(p) == 2 and any(sees_decoded(a) and {site.z, *site.heads} <= flow.ancestors(b) for a, b in (p, p[::-1])) for p in products
         )
 
-    heads = {*site.heads} if site.kind != "categorical" else {n for h in site.heads for n in _raw(model, h)}
+    heads = {*site.heads} if site.kind != "categorical" else {n for h in site.heads for n in raw_forms(model, h)}
     held = (leaf for leaf in model.leaves if _sees_draw(leaf, site, flow) and any(h in leaf.frontier for h in heads))
     return any(is_weighed_by_decoded(leaf) for leaf in held)
 
@@ -62,7 +62,7 @@ def _sees_draw(leaf: Leaf, site: Site, flow: Flow) -> bool:
     return site.z in leaf.frontier or any(site.z in flow.ancestors(f) for f in classes)
 
 
-def _raw(model: Model, head: fx.Node) -> set[fx.Node]:
+def raw_forms(model: Model, head: fx.Node) -> set[fx.Node]:
     """A head and what it is an elementwise or normalised form of: probabilities and their logits are one head."""
     through = ops.POINTWISE | ops.SHAPE | ops.SELECT | {"softmax", "log_softmax", "logsumexp"}
 

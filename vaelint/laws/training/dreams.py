@@ -26,7 +26,7 @@ _NOTHING = 1e-5
 
 @dataclass(frozen=True)
 class _Unread:
-    """A loss, the draw that it holds against what a network makes of the data, where the data enter it, and the dream that nothing reads."""
+    """A loss, the draw that it holds against what a network makes of the data, where they enter it, and the dream that nothing reads."""
 
     loss: fx.Node
     cause: fx.Node
@@ -63,8 +63,7 @@ def _unread(bench: Bench, loss: fx.Node) -> _Unread | None:
     """A draw that a loss holds against what learns from the data, where what was decoded from it goes nowhere."""
     model, flow, record = bench.model, bench.model.flow, bench.model.record
     moved = set().union(*(call.moved for call in record.backwards))
-    way, live = flow.ancestors(loss), gradients_of(model).reach(loss)
-    layers = {n for n in live if n.op == "call_function" and _weights(n) & moved}
+    layers = {n for n in gradients_of(model).reach(loss) if n.op == "call_function" and _weights(n) & moved}
     inputs = set(record.inputs.values())
     fed = flow.ancestors(*layers) if layers else set()
     beside = flow.ancestors(loss, stop=layers) - layers
@@ -72,7 +71,8 @@ def _unread(bench: Bench, loss: fx.Node) -> _Unread | None:
         return None
     read = flow.ancestors(*(call.node for call in record.backwards))
     sizes = {shape(n) for n in inputs & fed}
-    for cause in flow.sorted(n for n in beside & flow.random if n not in flow.data and n not in fed and not n.meta.get("grad")):
+    causes = {n for n in beside & flow.random if n not in flow.data and n not in fed and not n.meta.get("grad")}
+    for cause in flow.sorted(causes):
         if bench.batch_axis(cause) is None or not bench.is_real(cause):
             continue
         below = [

@@ -93,7 +93,7 @@ def _number_in(run: Trial, factor: fx.Node) -> torch.Tensor:
 def _group(bench: Bench, number: fx.Node) -> Span | None:
     """The group of parameters, of the optimizer that moves a number, that names it; an optimizer that holds no other number or weight."""
     source, made = bench.model.source, span(number)
-    alone = next((o.span for o in bench.model.record.optimizers if o.parameters == {id(number.meta.get("val"))}), None)
+    alone: Span | None = next((o.span for o in bench.model.record.optimizers if o.parameters == {id(number.meta.get("val"))}), None)
     if alone is not None:
         return alone
     name = source.assigned(made) if made is not None else ""
