@@ -5,10 +5,11 @@ Where noise makes a vector of length 1, takes the map that follows it for each u
 identity less a symmetric matrix of rank one, which turns a direction round) that changes lengths is reported at its axis.
 
 ## Why is this bad
-A von Mises-Fisher draw is made around a fixed direction and mirrored to the mean. With an axis that is not of length 1 the map is no
-isometry: draws leave the sphere and are not centred on the mean direction, while the KL charges for a distribution on the sphere.
+A von Mises-Fisher draw is made around a fixed direction and mirrored to the mean. With an axis that is not of length 1 the map changes
+lengths: draws leave the sphere and are not centred on the mean direction, while the KL charges for a distribution on the sphere.
 
-Formula: v - 2 <v, u> u, with |u| = 1.
+## Formula
+v - 2 <v, u> u, with |u| = 1.
 
 Source: Davidson et al. 2018, Hyperspherical variational auto-encoders, algorithm 1.
 
@@ -20,7 +21,7 @@ Source: Davidson et al. 2018, Hyperspherical variational auto-encoders, algorith
     u = F.normalize(e1 - mu, dim=-1)
 
 ## When to ignore
-When the code is not to lie on a sphere.
+When the code needs not be on a sphere.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

@@ -33,7 +33,7 @@ _OFF = 0.06  # beyond four times the error of such a mean
 
 @law(
     "draws-scatter-as-charged",
-    "draws on a sphere lie as near to their mean direction as their KL charges",
+    "draws on a sphere are as near to their mean direction as their KL charges",
     covered=("VAE408", "VAE444"),
     cost="replay",
 )

@@ -94,7 +94,7 @@ def _broken(bench: Bench, unit: fx.Node, node: fx.Node, least: float, largest: f
         model.where(axes[-1] if axes else node),
         label="not of length 1, for a reflection along it" if axes else "a reflection that changes lengths",
         labels=model.labels((unit, "a draw on the sphere"), (node, "which leaves it here")),
-        why="the draws lie on no sphere and are not centred on their mean direction, while the KL is that of a distribution on it",
+        why="the draws are on no sphere and are not centred on their mean direction, while the KL is that of a distribution on it",
         help="normalise the axis: u = F.normalize(e1 - mu, dim=-1), then v - 2 * (v * u).sum(-1, keepdim=True) * u",
     )
     text = f"the direction that is turned round changes by factors of {least:.3g} to {largest:.3g}, and not by -1"
