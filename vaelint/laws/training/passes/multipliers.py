@@ -79,8 +79,7 @@ def _falls(
     if source is None or grown is None or not float(grown.sum()):
         return None
     moves = [n for n in updates if source in flow.ancestors(n)]
-    factors = [n for n in moves if isinstance(n.meta.get("val"), torch.Tensor)]
-    if not factors:
+    if not any(isinstance(n.meta.get("val"), torch.Tensor) for n in moves):
         return None
     wanted = [constraint, *moves]
     value = run.value(source).detach()
@@ -95,14 +94,14 @@ def _falls(
         if abs(change) > _NOTHING and after * change < 0 and abs(after) > _NOTHING:
             if _goes_to_a_value(run, node, factor, source, change, old):
                 return None
-            steps = [n for n in flow.sorted(flow.ancestors(node) & {*way, node}) if n in high and n in low]
-            return _turned(steps, [float((high[n] - low[n]).sum()) * change for n in steps]), change, after
+            steps = flow.sorted(flow.ancestors(node) & {*way, node} & high.keys() & low.keys())
+            return _turned(steps, {n: float((high[n] - low[n]).sum()) * change for n in steps}), change, after
     return None
 
 
-def _turned(steps: list[fx.Node], ways: list[float]) -> fx.Node:
+def _turned(steps: list[fx.Node], ways: dict[fx.Node, float]) -> fx.Node:
     """The first step of an update from which on all go the other way."""
-    return steps[max((k + 1 for k, way in enumerate(ways) if way >= 0), default=0)]
+    return steps[max((k + 1 for k, n in enumerate(steps) if ways[n] >= 0), default=0)]
 
 
 def _known(bench: Bench, run: Trial, nodes: set[fx.Node]) -> list[fx.Node]:
