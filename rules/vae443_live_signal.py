@@ -9,7 +9,7 @@ The score-function estimator needs the signal's value only. With its gradient, d
 belongs to no bound.
 
 ## Formula
-grad E_q[f] = E_q[grad f + (f - baseline) grad log q]: the signal stands before the gradient.
+grad E_q[f] = E_q[grad f + (f - baseline) grad log q]: no gradient is taken of the signal that weighs log q.
 
 Source: Mnih & Gregor 2014, Neural variational inference and learning in belief networks, eq. 6.
 

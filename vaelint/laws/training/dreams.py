@@ -100,4 +100,4 @@ def _asleep(bench: Bench, unread: _Unread, gap: float) -> Broken:
         help="recognise what was made of the draw (the dream), without a gradient",
     )
     text = f"the loss moves by {gap:.3g} where the draws change places, and what it holds them against does not depend on them"
-    return Broken("dream-not-recognised", found, "what is told from an input was made of it, or made it", text)
+    return Broken("dream-not-recognised", found, "a network learns to tell a draw from what was made of it", text)

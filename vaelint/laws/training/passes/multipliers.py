@@ -73,19 +73,18 @@ def _falls(
     """Where the update turns round, and how far constraint and multiplier move, where they move apart."""
     flow, base = bench.model.flow, bench.base
     run = _whole(bench) if any(u not in base.pairs for u in updates) else base
-    shared = [n for n in flow.sorted(flow.ancestors(constraint) & flow.ancestors(*updates)) if bench.is_real(n) and run.has(n)]
+    shared = _known(bench, run, flow.ancestors(constraint) & flow.ancestors(*updates))
     source = next((n for n in reversed(shared) if n in flow.learned and run.value(n).numel() == 1), None)
     grown = base.gradient(base.loss, [bench.value_with_graph(product)])[0] if bench.knows(product) else None
     if source is None or grown is None or not float(grown.sum()):
         return None
     moves = [n for n in updates if source in flow.ancestors(n)]
-    factors = [n for n in moves if isinstance(n.meta.get("val"), torch.Tensor)]
-    if not factors:
+    if not any(isinstance(n.meta.get("val"), torch.Tensor) for n in moves):
         return None
     wanted = [constraint, *moves]
     value = run.value(source).detach()
     way = flow.descendants(source) & flow.ancestors(*moves)
-    wanted += [n for n in flow.sorted(way) if bench.is_real(n) and run.has(n) and n not in wanted]
+    wanted += [n for n in _known(bench, run, way) if n not in wanted]
     written = [n for n in flow.ancestors(*wanted) if n.op == "get_attr" and n in run.pairs and not run.has(n)]
     old = {n: run.like(n).detach().clone() for n in written}  # any value before the step will do
     low, high = (run.recompute(wanted, {**old, source: value + by}) for by in (0.0, _STEP * (1 + float(value.abs()))))
@@ -95,10 +94,18 @@ def _falls(
         if abs(change) > _NOTHING and after * change < 0 and abs(after) > _NOTHING:
             if _goes_to_a_value(run, node, factor, source, change, old):
                 return None
-            steps = [n for n in flow.sorted(flow.ancestors(node) & {*way, node}) if n in high and n in low]
-            turned = [float((high[n] - low[n]).sum()) * change < 0 for n in steps]
-            return steps[max((k + 1 for k, other in enumerate(turned) if not other), default=0)], change, after
+            steps = flow.sorted(flow.ancestors(node) & {*way, node} & high.keys() & low.keys())
+            return _turned(steps, {n: float((high[n] - low[n]).sum()) * change for n in steps}), change, after
     return None
+
+
+def _turned(steps: list[fx.Node], ways: dict[fx.Node, float]) -> fx.Node:
+    """The first step of an update from which on all go the other way."""
+    return steps[max((k + 1 for k, n in enumerate(steps) if ways[n] >= 0), default=0)]
+
+
+def _known(bench: Bench, run: Trial, nodes: set[fx.Node]) -> list[fx.Node]:
+    return [n for n in bench.model.flow.sorted(nodes) if bench.is_real(n) and run.has(n)]
 
 
 def _goes_to_a_value(run: Trial, node: fx.Node, factor: fx.Node, source: fx.Node, change: float, old: dict[fx.Node, torch.Tensor]) -> bool:
