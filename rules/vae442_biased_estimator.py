@@ -26,7 +26,7 @@ estimators, eq. 8; Bornschein & Bengio 2015, Reweighted wake-sleep, eq. 7.
     loss = (held.log_prob(z) - prior.log_prob(z) - log_likelihood(x, z)).mean()
 
 ## When to ignore
-When another estimator with these held parts is meant, and its gradient was compared with that of the bound.
+When another estimator holds these parts on purpose, and its gradient was compared with that of the bound.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

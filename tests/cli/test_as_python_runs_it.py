@@ -95,5 +95,5 @@ def test_a_measured_cell_is_run_and_what_is_no_python_is_named(tmp_path: Path) -
     cells = ["%matplotlib inline\n!pip install vae\n", f"%%time\n{MADE}", "%%bash\nls\n", LOOP]
     code = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": text.splitlines(keepends=True)} for text in cells]
     (tmp_path / "train.ipynb").write_text(json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1))
-    left = "not run, as they are no Python: cell 1: %matplotlib inline; cell 1: !pip install vae; cell 3: %%bash"
+    left = "not run, as they are not Python: cell 1: %matplotlib inline; cell 1: !pip install vae; cell 3: %%bash"
     assert left in str(observed(tmp_path, "train.ipynb")["notes"])

@@ -79,7 +79,7 @@ def _counted(bench: Bench, flag: Seat, data: Seat, node: fx.Node) -> Broken:
         label=f"{flag.name} comes upon an error that was averaged over all samples",
         when=f"{flag.name} has zeros and ones",
         why=f"the encoder leaves {data.name} out where {flag.name} says that it is absent, and the decoder is still trained to put out "
-        "what stands there",
+        "what is given there",
         help=f"multiply the error of each sample with {flag.name} before any sum or mean over samples: (error * {flag.name}).sum()",
     )
     text = f"{data.name} moves the loss in the samples that {flag.name} says lack it, as it does in the others"

@@ -60,7 +60,7 @@ def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResu
     for one in broken:
         finding = _finding(one, law, bench, rules)
         if finding is None and one.rule in rules:
-            result.leave_out(f"the law {law.name} is broken, and no line of yours could be found for it: {one.measured}", one.found.help)
+            result.leave_out(f"the law {law.name} is broken, and no line in your files was found for it: {one.measured}", one.found.help)
         if finding is not None and not _told(result, finding):
             result.findings.append(finding)
             result.quiet[:] = [c for c in result.quiet if c != finding.code]

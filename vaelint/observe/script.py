@@ -108,7 +108,7 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
     main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = main
     if path.endswith(".ipynb") and (left := not_run(path)):
-        note(f"not run, as they are no Python: {'; '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}")
+        note(f"not run, as they are not Python: {'; '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}")
     show(path)  # the lines of a notebook's cells are those of its file
     program = without_version_asserts(ast.parse(source_of_file(path), path), path, note)
     with _own_before_standard(Path(path).resolve().parent):

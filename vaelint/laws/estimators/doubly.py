@@ -1,4 +1,4 @@
-"""Law C5, for doubly reparameterised bounds: a path that is weighed by squared shares stands alone.
+"""Law C5, for doubly reparameterised bounds: a path that is weighed by squared shares is the whole gradient.
 
 Prediction: where the gradient that reaches the encoder through the draws is weighed by the square of each draw's share, the posterior's own
 numbers are held in log q. Weighed by the shares alone, path and score together are the gradient of the bound; weighed by their squares the
@@ -27,7 +27,11 @@ _NEAR = 0.1
 _MOST = 0.9  # of the draws
 
 
-@law("squared-shares-hold-the-score", "a path that is weighed by squared shares stands alone", covered=("VAE422", "VAE437", "VAE442"))
+@law(
+    "squared-shares-hold-the-score",
+    "a path that is weighed by squared shares is the whole gradient",
+    covered=("VAE422", "VAE437", "VAE442"),
+)
 def squared_shares_hold_the_score(bench: Bench) -> Iterator[Broken]:
     """Bounds of several draws, weighed by held shares, whose log q is not held."""
     if not bench.model.has_loss:
@@ -93,4 +97,4 @@ def _broken(bench: Bench, charged: Charged, text: str) -> Broken:
         why="weighed by squared shares, the score of log q does not average to what the bound has: the encoder's gradient is biased",
         help="take log q of held numbers, Normal(mu.detach(), std.detach()).log_prob(z); the draw keeps its gradient",
     )
-    return Broken("biased-estimator", found, "a path that is weighed by squared shares stands alone", text)
+    return Broken("biased-estimator", found, "a path that is weighed by squared shares is the whole gradient", text)
