@@ -8,17 +8,13 @@ from vaelint.laws import (
     cancelled_gradients,
     columns,
     divergence,
-    gumbel,
     head_columns,
     knowledge,
-    logistic,
     masks,
     nearest_codes,
     own_gradients,
     priors,
-    relaxations,
     repeated,
-    straight_through,
     taught,
     unread_inputs,
 )
@@ -39,6 +35,7 @@ from vaelint.laws.likelihoods import bins, own_scale
 from vaelint.laws.moments import prior_mass, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
+from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family

@@ -161,18 +161,7 @@ class _Run:
                 continue
             if node in self._passes and isinstance(value, torch.Tensor) and value.requires_grad and value.numel() == 1:
                 torch.autograd.backward(value, retain_graph=True)
-            twin = graph.node_copy(node, self.twin.__getitem__)
-            if str(node.meta.get("module", "")) in self._calm:
-                twin.args, twin.kwargs = fx.map_arg(self._arguments(node), self.twin.__getitem__)
-            twin.meta = dict(node.meta)
-            if scopes := node.meta.get("scopes"):
-                twin.meta["scopes"] = tuple({k: self.twin[n] for k, n in names.items() if n in self.twin} for names in scopes)
-            if isinstance(node.meta.get("val"), torch.Tensor) and isinstance(value, torch.Tensor):
-                twin.meta.update(val=value, grad=value.requires_grad, backward=value.grad_fn)
-                self._seen[id(value)] = twin
-            elif node.meta.get("scalar"):
-                twin.meta["val"] = value
-            self.twin[node], self.values[node] = twin, value
+            self.twin[node], self.values[node] = self._copied(graph, node, value), value
         calls, births = self._calls(model)
         made = Record(
             graph, model, "real", {**source.sizes, **self._sizes}, births=births, calls=calls, step=source.step,
@@ -196,6 +185,21 @@ class _Run:
         made.optimizers = [on_copy(o, place, ids.one) for o, place in optimizers]
         made.node_for = lambda t: self._seen.get(id(t))
         return made
+
+    def _copied(self, graph: fx.Graph, node: fx.Node, value: Any) -> fx.Node:
+        """The node in the new graph, with what it came to be."""
+        twin = graph.node_copy(node, self.twin.__getitem__)
+        if str(node.meta.get("module", "")) in self._calm:
+            twin.args, twin.kwargs = fx.map_arg(self._arguments(node), self.twin.__getitem__)
+        twin.meta = dict(node.meta)
+        if scopes := node.meta.get("scopes"):
+            twin.meta["scopes"] = tuple({k: self.twin[n] for k, n in names.items() if n in self.twin} for names in scopes)
+        if isinstance(node.meta.get("val"), torch.Tensor) and isinstance(value, torch.Tensor):
+            twin.meta.update(val=value, grad=value.requires_grad, backward=value.grad_fn)
+            self._seen[id(value)] = twin
+        elif node.meta.get("scalar"):
+            twin.meta["val"] = value
+        return twin
 
     @property
     def _same_sizes(self) -> bool:

@@ -47,6 +47,8 @@ class StopObserving(BaseException):
 class Session(Scaling, Says):
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
+    failed: Iteration | None  # the recorded iteration in which the script raised
+
     def __init__(
         self,
         spans: SpanFinder,
@@ -74,8 +76,7 @@ class Session(Scaling, Says):
         self.optimizers, self.used_up = list[Optimizer](), list[UsedUp]()
         self.schedules: list[tuple[Any, Span | None]] = []
         self.done, self.iterations = 0, list[Iteration]()  # how many ended; those that were recorded
-        self.failed: Iteration | None = None  # the recorded iteration in which the script raised
-        self.stopped = False
+        self.failed, self.stopped = None, False
         self.sites = Sites()  # what Pyro samples
         self.learned: set[int] = set()  # parameters that some iteration's step had a gradient for
         self.sites.on_arguments = self._on_arguments

@@ -61,8 +61,7 @@ class Watch:
         self._earlier = len(self.updates.calls), len(self.updates.uses)
         self.recorder.live = True
         self.backwards: list[Backward] = []
-        self.steps: list[Stepped] = []
-        self.applied: list[Applied] = []
+        self.steps, self.applied = list[Stepped](), list[Applied]()
         self.even = False  # whether all of the loader's batches have one size
         self.around: list[FrameType] = []  # the frames of the script when the iteration began
         self.outer = 0  # those that the iteration runs inside of

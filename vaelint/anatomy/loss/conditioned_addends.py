@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.loss.masked_addends import only_masks
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 
 if TYPE_CHECKING:
     from vaelint.anatomy.loss.terms import Leaf
+
+
+def compared(addend: fx.Node, front: Sequence[fx.Node], data: list[fx.Node], flow: Flow, *, chosen: bool) -> list[fx.Node]:
+    """The data that an addend of a posterior is held against: no masks, and with `chosen` no labels that choose a prior's moments."""
+    if only_masks(addend, front, data):
+        return []
+    return [f for f in data if not only_chooses(f, addend, flow)] if chosen else data
 
 
 def only_chooses(label: fx.Node, addend: fx.Node, flow: Flow) -> bool:

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.conditioned_addends import chosen_by_condition, only_chooses
+from vaelint.anatomy.loss.conditioned_addends import chosen_by_condition, compared
 from vaelint.anatomy.loss.exponents import adds_largest_again
-from vaelint.anatomy.loss.masked_addends import only_masks, picks_rows
+from vaelint.anatomy.loss.masked_addends import picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
 from vaelint.late import dataclass
@@ -339,10 +339,8 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
     if decoded:
         data += leaf.factors  # x * log(y): the target stands beside the addend
-    if (at_z or at_heads) and only_masks(leaf.node, leaf.frontier, data):
-        data = []
-    if at_heads and not decoded:
-        data = [f for f in data if not only_chooses(f, leaf.node, flow)]
+    if at_z or at_heads:
+        data = compared(leaf.node, leaf.frontier, data, flow, chosen=at_heads and not decoded)
     if not z and not heads:
         return _role_without_site(leaf, data, [f for f in leaf.frontier if f not in layered and f in flow.learned], flow)
     if data:

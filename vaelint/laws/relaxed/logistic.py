@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.laws.bench import Bench
-from vaelint.laws.gumbel import many, noise_of
 from vaelint.laws.law import Broken, law
+from vaelint.laws.relaxed.gumbel import many, noise_of
 from vaelint.record import ops
 from vaelint.rule import Found
 

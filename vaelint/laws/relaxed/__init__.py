@@ -1,0 +1,1 @@
+"""Relaxed draws, and straight-through values."""
