@@ -3,7 +3,7 @@
 Intervention: the draw takes other values. Where the loss follows, and no loss of the step has a gradient in the draw though it was drawn
 to have one, all of its ways are cut: the posterior is trained by what it costs alone, and falls back to its prior.
 
-Exempt: a draw that also comes to a loss with its gradient (targets, probes, a second stage), one whose log-density is taken with the draw
+Exempt: a straight-through value; a draw that also comes to a loss with its gradient (targets, probes, a second stage), one whose log-density is taken with the draw
 held (score function), and a posterior that no loss trains.
 
 Source: Kingma & Welling 2014, section 2.4; Sonderby et al. 2016, Ladder variational autoencoders, eq. 7 and 8, for several levels.
@@ -17,9 +17,11 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.reach import reachable
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
+from vaelint.record.record import shape
 from vaelint.rule import Found
 
 _NOTHING = 1e-6  # of the loss
@@ -39,7 +41,7 @@ def draws_are_reached(bench: Bench) -> Iterator[Broken]:
         if site.z in live or not site.z.meta.get("grad") or not bench.knows(site.z) or not set(site.heads) & live:
             continue
         cut = _cut(bench, site, loss)
-        if cut is None or _is_scored(bench, site):
+        if cut is None or _is_scored(bench, site) or _is_straight_through(bench, site, cut):
             continue
         moved = _moved(bench, site, loss)
         if moved > _NOTHING:
@@ -52,6 +54,17 @@ def _cut(bench: Bench, site: Site, loss: fx.Node) -> fx.Node | None:
     flow = bench.model.flow
     way = flow.sorted(flow.descendants(site.z) & flow.ancestors(loss))
     return next((n for n in way if ops.op(n) == "detach" or (bench.is_real(n) and not n.meta.get("grad"))), None)
+
+
+def _is_straight_through(bench: Bench, site: Site, cut: fx.Node) -> bool:
+    """Whether the value goes on beside the posterior's own, which has the gradient in its place: `p + (draw - p).detach()`."""
+    flow = bench.model.flow
+
+    def on(node: fx.Node) -> list[fx.Node]:
+        return [u for u in flow.users.get(node, ()) if ops.op(u) in ops.POINTWISE and shape(u) == shape(cut) and not ops.uses_parameter(u)]
+
+    live = [n for n in reachable([cut], on) if n is not cut and n.meta.get("grad")]
+    return any(set(site.heads) & flow.ancestors(n, stop={site.z, cut}) for n in live)
 
 
 def _is_scored(bench: Bench, site: Site) -> bool:

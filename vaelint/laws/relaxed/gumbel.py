@@ -9,7 +9,7 @@ Exempt: noise of another shape, which somebody has chosen (a logistic normal).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import fx
@@ -79,12 +79,13 @@ def moments(bench: Bench, noise: fx.Node) -> tuple[float, float]:
     return spread, float((((x - x.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
 
 
-def many(bench: Bench, noise: fx.Node) -> torch.Tensor:
-    """Many draws, in one row. Raises CannotMeasureError where the noise does not run by itself."""
-    model, values, drawn = bench.model, list[torch.Tensor](), 0
+def many(bench: Bench, node: fx.Node, held: Mapping[fx.Node, float] | None = None) -> torch.Tensor:
+    """Many draws of a value, in one row, with others `held` at a number. Raises CannotMeasureError where it does not run by itself."""
+    model, values, drawn, sizes = bench.model, list[torch.Tensor](), 0, bench.model.record.sizes
     try:
+        given = {n: torch.full(model.replay.shape_of(n, sizes), to, dtype=torch.float64) for n, to in (held or {}).items()}
         for seed in range(200):
-            values.append(model.replay([noise], {}, model.record.sizes, seed=seed)[noise].flatten().double())
+            values.append(model.replay([node], given, sizes, seed=seed)[node].flatten().double())
             drawn += values[-1].numel()
             if drawn >= _DRAWS:
                 break

@@ -3,7 +3,7 @@
 sigmoid((l + e) / tau) is above one half with probability sigmoid(l) where e is logistic noise, log(u) - log(1 - u). At l = 0 that is one
 half, for noise of any symmetric shape.
 
-Intervention: the noise is drawn many times by itself.
+Intervention: the scores are 0, and what the sigmoid gets is drawn many times.
 
 Exempt: noise before a sigmoid that is no posterior's: the KL must charge for the scores that it is added to.
 
@@ -38,9 +38,10 @@ def relaxed_bits_follow_their_logits(bench: Bench) -> Iterator[Broken]:
     used = flow.ancestors(*(leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves))
     for node in flow.sorted({n for n in used if ops.op(n) == "sigmoid"}):
         noise = noise_of(bench, node)
-        if noise is None or not charged & flow.ancestors(node, stop=charged):
+        scores = charged & flow.ancestors(node, stop=charged)
+        if noise is None or not scores:
             continue
-        above = float((many(bench, noise) > 0).double().mean())
+        above = float((many(bench, ops.value_inputs(node)[0], dict.fromkeys(scores, 0.0)) > 0).double().mean())
         if abs(above - 0.5) > _OFF:
             yield _one_sided(bench, node, noise, above)
             return
@@ -56,4 +57,4 @@ def _one_sided(bench: Bench, node: fx.Node, noise: fx.Node, above: float) -> Bro
         "of another distribution",
         help="logistic noise is torch.log(u) - torch.log1p(-u); torch.distributions.RelaxedBernoulli draws it itself",
     )
-    return Broken("gumbel-noise-inverted", found, "above 0 in half of the draws", f"above 0 in {above:.3g} of the draws")
+    return Broken("gumbel-noise-inverted", found, "above 0 in half of the draws", f"above 0 in {above:.3g} of the draws at scores of 0")
