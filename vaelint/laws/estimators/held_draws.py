@@ -3,8 +3,8 @@
 Intervention: the draw takes other values. Where the loss follows, and no loss of the step has a gradient in the draw though it was drawn
 to have one, all of its ways are cut: the posterior is trained by what it costs alone, and falls back to its prior.
 
-Exempt: a straight-through value; a draw that also comes to a loss with its gradient (targets, probes, a second stage), one whose log-density is taken with the draw
-held (score function), and a posterior that no loss trains.
+Exempt: a straight-through value; a draw that also comes to a loss with its gradient (targets, probes, a second stage), one whose log-
+density is taken with the draw held (score function), and a posterior that no loss trains.
 
 Source: Kingma & Welling 2014, section 2.4; Sonderby et al. 2016, Ladder variational autoencoders, eq. 7 and 8, for several levels.
 """
