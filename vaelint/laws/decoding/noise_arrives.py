@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
@@ -58,12 +59,17 @@ def _moves(bench: Bench, noise: list[fx.Node], entry: fx.Node) -> bool:
     """Whether other noise gives another value to decode."""
     before = bench.after(bench.same(noise), [entry]).get(entry)
     for shift in _SHIFTS:
-        after = bench.after({n: bench.value(n).roll(shift, bench.batch_axis(n) or 0) for n in noise}, [entry]).get(entry)
+        after = bench.after({n: _other(bench.value(n), bench.batch_axis(n) or 0, shift) for n in noise}, [entry]).get(entry)
         if before is None or after is None or before.shape != after.shape or not bool(before.isfinite().all()):
             return True
         if float((before - after).abs().max()) > _NOTHING * max(float(before.abs().max()), 1e-6):
             return True
     return False
+
+
+def _other(noise: torch.Tensor, axis: int, shift: int) -> torch.Tensor:
+    """The noise of another sample; of one sample alone, that of its other places, turned round."""
+    return noise.roll(shift, axis) if noise.shape[axis] > 1 else -noise.flatten().roll(shift).view_as(noise)
 
 
 def _unmoved(bench: Bench, site: Site, entry: fx.Node) -> Broken:

@@ -37,8 +37,7 @@ _MOST_LATENTS = 64
 _DIRECTIONS = 3
 _STEP = 1e-5
 _SAME = 1e-3  # the arithmetic is exact to 1e-6
-_OFF = 0.01
-_SEEN = 3e-3  # beside parts of log q that are right and larger
+_OFF = 0.02
 _SHARE = 0.75  # of all samples and directions; a kink may lie in the way of the others
 _MOVED = 0.1
 _BOUNDS = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "relu", "where", "batch_norm"})
@@ -228,9 +227,9 @@ class Volume:
     def _apart(cost: torch.Tensor, log: torch.Tensor, weight: float) -> float | None:
         """By what share a term moves otherwise than log q; None where it does not, or not for sure."""
         apart = (cost - weight * log).abs() / (cost.abs() + (weight * log).abs()).clamp(min=1e-9)
-        if not bool(apart.isfinite().all()) or float((apart > _SEEN).double().mean()) < _SHARE:
+        if not bool(apart.isfinite().all()) or float((apart > _OFF).double().mean()) < _SHARE:
             return None
-        return float(apart.median()) if float(apart.median()) > _OFF else None
+        return float(apart.median())
 
     @property
     def place(self) -> fx.Node:
