@@ -93,16 +93,16 @@ BROKEN = {
 }
 
 
-def told(folder: Path, outputs: int, formula: str) -> TargetResult:
+def told(folder: Path, outputs: int, formula: str, values: str = "[0,1]") -> TargetResult:
     body = "\n".join(" " * 8 + line for line in formula.strip().splitlines())
     (folder / "model.py").write_text(MODEL.format(outputs=outputs, body=body))
-    return check_target(Request("model.py:VAE", ("x=5x6:float32[0,1]",), step="loss = model(x)", device="none"), lambda message: None)
+    return check_target(Request("model.py:VAE", (f"x=5x6:float32{values}",), step="loss = model(x)", device="none"), lambda message: None)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_likelihood_keeps_the_law(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = told(tmp_path, *WHOLE[name])
+    result = told(tmp_path, *WHOLE[name], "[-1,1]" if name.endswith("-1 to 1") else "[0,1]")
     assert [f.code for f in result.findings if f.severity is not Severity.INFO and f.code == "VAE331"] == []
     assert {row["outcome"] for row in result.laws} == {"holds"}, result.laws
 

@@ -17,6 +17,7 @@ from vaelint.record.looked_at import ONE_OF_ONE
 from vaelint.record.marks import effect
 from vaelint.record.record import Record, ancestors, name_of
 from vaelint.trace.recorder import GRAD_GETTER, GRAD_SETTER, VALUE_READERS
+from vaelint.trace.torch_private import OF_TENSORS
 
 if TYPE_CHECKING:
     from vaelint.observe.watch import Watch
@@ -56,7 +57,7 @@ class Afterwards:
 
     def _is_own(self, frame: FrameType | None) -> bool:
         """Whether the script calls, if by way of a tensor's own methods."""
-        while frame is not None and frame.f_globals.get("__name__") in ("torch._tensor", "torch.overrides"):
+        while frame is not None and frame.f_globals.get("__name__") in OF_TENSORS:
             frame = frame.f_back
         return frame is not None and self._spans.is_user(frame.f_code.co_filename)
 

@@ -23,6 +23,7 @@ from vaelint.core.version import __version__
 KNOWN = ((2, 11), (2, 15))
 """The first and the last minor version of torch that the tests were run on; pyproject.toml asks for the same."""
 
+OF_TENSORS = ("torch._tensor", "torch.overrides")  # modules of tensors' own methods, and of what these are handed on by
 _CHANGED = "modified by an inplace operation"  # autograd's words
 
 
