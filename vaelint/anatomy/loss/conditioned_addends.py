@@ -48,10 +48,10 @@ def chosen_by_condition(leaves: list[Leaf], outputs: set[fx.Node] | frozenset[fx
         learned = {f for f in leaf.frontier if f in flow.learned}
         data = given & flow.ancestors(*(f for f in leaf.frontier if f not in flow.learned))
         decoded = learned & outputs
-        for chosen, whole, compared in known:
+        for chosen, whole, target in known:
             made = {f for f in learned if f in chosen or chosen & flow.ancestors(f)}
             rest = learned - made
-            if data <= compared and made and (not rest if leaf.role == "other" else rest <= whole and decoded & whole):
+            if data <= target and made and (not rest if leaf.role == "other" else rest <= whole and decoded & whole):
                 found.append(leaf)
                 break
     return found

@@ -117,8 +117,6 @@ def _forgotten_kl(model: Model) -> MissingKl | None:
             continue
         if loss in flow.descendants(*site.heads, stop={site.z}):
             continue
-        if site.z not in gradients_of(model).reach(loss):  # of a pass before, whose loss is not this one: a multiplier was made of it
-            continue
         computed = _idle_kl(model, site)
         if computed is not None:
             return MissingKl(site, computed)
