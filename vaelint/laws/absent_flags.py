@@ -15,14 +15,15 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.experiment.trial import differ
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.laws.masks import Seen, is_of_samples
+from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.rule import Found
 
 _NOTHING = 1e-6
+_COUNTS = 1e-3
 
 
 @law(
@@ -35,28 +36,36 @@ def absent_samples_are_not_counted(bench: Bench) -> Iterator[Broken]:
     """Flags by which the encoder leaves an input out."""
     for flag in (s for s in bench.of_kind("label", "mask") if is_of_samples(bench, s)):
         for data in bench.of_kind("data", "tokens"):
-            on = (bench.value(flag.node) != 0).view(-1, *[1] * (len(shape(data.node)) - 1))
-            if data.axis or len(shape(data.node)) < 2:
+            meets = _meets(bench, flag, data) if not data.axis and len(shape(data.node)) > 1 else []
+            if not meets:
                 continue
-            for present, absent in ((on, ~on), (~on, on)):
-                there, gone = Seen.at(bench, data, present), Seen.at(bench, data, absent)
+            on = (bench.value(flag.node) != 0).view(-1, *[1] * (len(shape(data.node)) - 1))
+            seen = {place: Seen.at(bench, data, on if place else ~on) for place in (True, False)}
+            for absent in (True, False):
+                there, gone = seen[not absent], seen[absent]
                 if there.posterior <= _NOTHING or gone.posterior > _NOTHING or min(there.loss, gone.loss) <= _NOTHING:
                     continue
-                meets = _meets(bench, flag, data)
-                if meets and _goes_by(bench, flag):
+                if _goes_by(bench, flag, data, on if absent else ~on):
                     yield _counted(bench, flag, data, meets[0])
                     return
 
 
-def _goes_by(bench: Bench, flag: Seat) -> bool:
-    """Whether the loss moves with the flag, the posterior and its draws held."""
+def _goes_by(bench: Bench, flag: Seat, data: Seat, absent: torch.Tensor) -> bool:
+    """Whether what the absent data cost, the posterior and its draws held, is another amount where a flag is another: a loss that reads the
+    flag for something else adds the same."""
     model, loss = bench.model, bench.base.loss_node
     held = bench.same({n for s in model.sites for n in (*s.heads, s.z) if bench.knows(n)})
-    on = bench.value(flag.node)
+    on, val = bench.value(flag.node), bench.value(data.node)
     turned = on.clone()
     turned[0] = 1 - turned[0] if turned.dtype is not torch.bool else ~turned[0]
-    before, after = (bench.after({**held, flag.node: v}, [loss])[loss] for v in (on.clone(), turned))
-    return differ(before, after) > _NOTHING
+    rolled = val.roll(1, data.axis)
+    other = torch.where(absent, rolled + val.std() if val.is_floating_point() else rolled, val)
+    at = [
+        float(bench.after({**held, flag.node: f.clone(), data.node: x.clone()}, [loss])[loss].double())
+        for f in (on, turned)
+        for x in (val, other)
+    ]
+    return abs(at[3] - at[2] - at[1] + at[0]) > _COUNTS * abs(at[1] - at[0])
 
 
 def _meets(bench: Bench, flag: Seat, data: Seat) -> list[fx.Node]:
@@ -69,14 +78,15 @@ def _meets(bench: Bench, flag: Seat, data: Seat) -> list[fx.Node]:
         if f.pair.target is not None and data.node in flow.ancestors(f.pair.target) | {f.pair.target}
         for n in flow.descendants(f.pair.recon)
     }
-    return flow.sorted(errors & flow.descendants(flag.node, stop=past))
+    met = flow.sorted(errors & flow.descendants(flag.node, stop=past))
+    return sorted(met, key=lambda n: ops.op(n) not in ops.MUL | ops.DIV)  # a product first
 
 
 def _counted(bench: Bench, flag: Seat, data: Seat, node: fx.Node) -> Broken:
     model = bench.model
     found = Found(
         model.where(node),
-        label=f"{flag.name} comes upon an error that was averaged over all samples",
+        label=f"counts {data.name} of the samples that {flag.name} says lack it",
         when=f"{flag.name} has zeros and ones",
         why=f"the encoder leaves {data.name} out where {flag.name} says that it is absent, and the decoder is still trained to put out "
         "what is given there",

@@ -105,7 +105,12 @@ class Charged:
 
     @property
     def held_weights(self) -> tuple[fx.Node, ...]:
-        """Values that the draws have made, are held, and multiply log q on its way to the loss."""
+        """Those of the weights that have no gradient."""
+        return tuple(n for n in self.weights_of_draws if not n.meta.get("grad"))
+
+    @property
+    def weights_of_draws(self) -> tuple[fx.Node, ...]:
+        """Values that the draws have made, and that multiply log q on its way to the loss."""
         flow, found = self.bench.model.flow, []
         for leaf in self.leaves:
             for source, node in pairwise((leaf.node, *reversed(leaf.chain))):

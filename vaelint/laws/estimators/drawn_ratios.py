@@ -188,7 +188,7 @@ def _broken(bench: Bench, ratio: Ratio, apart: float) -> Broken:
         label="draws from another distribution than log q is of" if wrong_draw else "not the log-density of the draw",
         labels=model.labels((density, "log q") if wrong_draw else (drawn, "drawn here")),
         why="the estimate is not a KL: the loss is minimised by the wrong posterior",
-        help="the sampler must turn uniform noise by the inverse of the distribution function of the density in the KL"
+        help="draw by the inverse of the distribution function whose derivative is the density in the KL"
         if wrong_draw
         else "take log q(z) from the distribution that z is drawn from: the derivative of its distribution function",
     )

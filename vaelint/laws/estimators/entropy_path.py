@@ -25,7 +25,7 @@ def entropies_are_reached(bench: Bench) -> Iterator[Broken]:
         return
     for charged in Charged.all_of(bench):
         weight = charged.weight
-        if weight is None or charged.held_weights or not bool((weight >= 0).all()) or charged.path is not None:
+        if weight is None or charged.weights_of_draws or not bool((weight >= 0).all()) or charged.path is not None:
             continue
         if charged.has_score and charged.is_drawn_through:
             yield _broken(bench, charged)
