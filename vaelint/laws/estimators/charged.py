@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import torch
 from torch import fx
@@ -89,10 +89,16 @@ class Charged:
     def place(self) -> Span | None:
         """Where log q is asked for: of a density that log p is asked of too, its call."""
         model = self.bench.model
-        others = [leaf.node for term in model.terms for leaf in term.leaves if leaf not in self.leaves and leaf.role in ("kl", "prior")]
-        shared = {(place.file, place.line) for n in others for place in route(n)}
-        own = (place for place in route(self.density) if (place.file, place.line) not in shared)
-        return next(own, None) or model.where(self.density)
+        others = [
+            route(leaf.node) for term in model.terms for leaf in term.leaves if leaf not in self.leaves and leaf.role in ("kl", "prior")
+        ]
+        way = route(self.density)
+        for place, caller in zip_longest(way, way[1:]):
+            inside = model.source.function(place)
+            elsewhere = {(c and c.line) for other in others for p, c in zip_longest(other, other[1:]) if model.source.function(p) is inside}
+            if inside is None or elsewhere <= {caller and caller.line}:
+                return place
+        return model.where(self.density)
 
     @property
     def is_drawn_through(self) -> bool:
