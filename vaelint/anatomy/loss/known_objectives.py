@@ -13,6 +13,7 @@ from vaelint.anatomy.loss.extras import PAIRS, Extra
 from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.given_inputs import is_conditioned, labels_are_decoded
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
+from vaelint.anatomy.loss.unsettled import has_unknown_weight
 from vaelint.anatomy.posterior.sites import Site, draws_of
 from vaelint.late import dataclass
 from vaelint.record import ops
@@ -97,6 +98,7 @@ def name_objective(model: Model, beta: Beta | None, extras: list[Extra], unsettl
         _without_posterior(model, extras, said)
         or _of_pairs(model, extras, said)
         or _bound(model, said)
+        or ("a reconstruction and KLs: weights not all known" if unsettled and has_unknown_weight(model) else "")
         or ("a reconstruction and a KL whose weight is not a fixed number" if unsettled else "")
         or _decomposed(model, said)
         or _penalised(model, beta, extras, said)

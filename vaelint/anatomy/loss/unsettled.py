@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.extras import Extra
 from vaelint.anatomy.loss.facts import Beta, ReconFact
 from vaelint.record import ops
@@ -23,6 +24,8 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
         return "the KL has one weight for the posterior and another for the prior"
     if any(_weighs_parts_apart(beta.recon, other) for other in model.recons):
         return "the reconstruction weighs an element of one part of the data more than one of another"
+    if has_unknown_weight(model):
+        return "the weight of another KL of the loss is not known"
     open_scale = not beta.recon.learned_variance and (beta.recon.density is None or not beta.recon.density.learned)
     chains = [leaf.chain for leaf in beta.kl.term.leaves] + ([beta.recon.pair.leaf.chain] if open_scale else [])
     for node in dict.fromkeys(n for chain in chains for n in chain):
@@ -30,6 +33,11 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
             now = f": {_shown(model, state)} is its current value" if _numbers(state) == 1 else ""
             return f"it depends on {_name(state)}, which training changes{now}"
     return ""
+
+
+def has_unknown_weight(model: Model) -> bool:
+    """Whether the loss has a divergence whose weight was not measured: what another one weighs is not the beta of the whole."""
+    return any(k.silent is None and k.probe.verdict not in KNOWN and k.scaling is None for k in model.kls)
 
 
 def _weighs_parts_apart(one: ReconFact, other: ReconFact) -> bool:
