@@ -52,7 +52,7 @@ _UNKNOWN_CLAUSES = (
     "an autoencoder, with draws that were not identified as a posterior",
     "a log-sum-exp that mixes reconstruction and divergence",
     "with a log-sum-exp that mixes its parts",
-    "a reconstruction and a KL whose weight is no fixed number",
+    "a reconstruction and a KL whose weight is not a fixed number",
 )
 
 
