@@ -94,7 +94,17 @@ LOSSES = (
     ("likelihood and KL are one expression", _one_bound),
     ("another term sees the latent", _latent_elsewhere),
 )
-POSTERIORS = (("its heads are trained by another way than the draw", _moved),)
+def _not_pulled(model: Model, site: Site) -> bool:
+    """The loss has no gradient in the draw, and one in what makes the posterior: nothing asks for a smaller variance (wake and sleep)."""
+    gradients = gradients_of(model)
+    makers = gradients.names(model.flow.ancestors(*site.heads))
+    return site.z not in gradients.of_loss and bool(makers & gradients.reached)
+
+
+POSTERIORS = (
+    ("its heads are trained by another way than the draw", _moved),
+    ("the loss has no gradient in its draw, and trains what makes its heads", _not_pulled),
+)
 """What keeps the rule silent about a loss without a KL, and about one of its posteriors."""
 
 

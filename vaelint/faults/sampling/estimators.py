@@ -27,9 +27,12 @@ def feeds_reconstruction(model: Model, node: fx.Node) -> bool:
 
 
 def learns_otherwise(model: Model, site: Site) -> bool:
-    """Whether the step trains a draw's encoder by another loss of its own, or by the density of what is drawn."""
-    names = gradients_of(model).names(model.flow.ancestors(*site.heads))
-    return gradients_of(model).moved_otherwise(names, ()) or weighed_by_decoded(model, names, reconstruction_ends(model))
+    """Whether the step trains a draw's encoder by another loss of its own, or by the density of what is drawn; or holds it for this draw
+    alone, and trains it by other values that it puts out (the sleep phase, in one sum with the wake phase)."""
+    gradients = gradients_of(model)
+    names = gradients.names(model.flow.ancestors(*site.heads))
+    held = bool(site.heads) and not any(h.meta.get("grad") for h in site.heads) and bool(names & gradients.reached)
+    return held or gradients.moved_otherwise(names, ()) or weighed_by_decoded(model, names, reconstruction_ends(model))
 
 
 def has_score_function(model: Model, site: Site) -> bool:
