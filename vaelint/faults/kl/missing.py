@@ -94,6 +94,8 @@ LOSSES = (
     ("likelihood and KL are one expression", _one_bound),
     ("another term sees the latent", _latent_elsewhere),
 )
+
+
 def _not_pulled(model: Model, site: Site) -> bool:
     """The loss has no gradient in the draw, and one in what makes the posterior: nothing asks for a smaller variance (wake and sleep)."""
     gradients = gradients_of(model)
