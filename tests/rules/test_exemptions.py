@@ -43,6 +43,7 @@ SHOWN = {
         "likelihood and KL are one expression": "vae422_importance_weights_inverted/good.py",
         "another term sees the latent": "systems/ok_steps_stacked_for_kl.py",
         "its heads are trained by another way than the draw": "vae207_not_reparameterized/good__wake_sleep.py",
+        "the loss has no gradient in its draw, and trains what makes its heads": "systems/ok_wake_and_sleep_in_one_sum.py",
     },
     "VAE701": {
         "a log or root of the data alone": "vae306_wrong_target/good__another_sample.py",
