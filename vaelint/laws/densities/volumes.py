@@ -94,7 +94,7 @@ class Volume:
         """The last value of the noise's size that all of the reconstruction is decoded from, and that the term reads."""
         flow, noise = self.bench.model.flow, self.site.noise[0]
         decoded = [leaf.node for term in self.bench.model.terms_of("reconstruction") for leaf in term.leaves]
-        below = flow.descendants(self.site.z) & flow.ancestors(self.core)
+        below = flow.descendants(self.site.z) & flow.ancestors(self.core, stop=frozenset(decoded))  # one sum may hold both terms
         passes = flow.gates(noise, decoded)
         return next((node for node in reversed(passes) if node in below and shape(node) == shape(noise)), None)
 

@@ -75,6 +75,8 @@ def _grows(estimate: Estimate, own: list[fx.Node], number: fx.Node) -> float | N
         before, after = (estimate.logs(seed, _WIDE, put) for put in (at, {**at, number: at[number] + _STEP}))
         if before is None or after is None:
             return None
+        if float(before.std()) < _EXACT:  # one draw serves all samples: nothing is averaged
+            return None
         top = before.max()
         w, v = (before - top).exp(), (after - top).exp()
         ratio = float(v.sum() / w.sum())

@@ -76,7 +76,9 @@ def _unread(bench: Bench, loss: fx.Node) -> _Unread | None:
         if bench.batch_axis(cause) is None or not bench.is_real(cause):
             continue
         below = [
-            n for n in flow.descendants(cause) - read if shape(n) in sizes and any(_weights(m) for m in flow.ancestors(n, stop={cause}))
+            n
+            for n in flow.descendants(cause) - read - flow.data  # what is made of the data too is a reconstruction
+            if shape(n) in sizes and any(_weights(m) for m in flow.ancestors(n, stop={cause}))
         ]
         if below:
             entry = min((n for n in layers if flow.ancestors(n) & inputs), key=flow.order.__getitem__)
