@@ -73,16 +73,22 @@ class _Layers:
         known = {id(p) for p in self._record.model.parameters()}
         found: list[Unknown] = []
         inside = {id(m) for guest in self._record.guests for m in guest.modules()}  # a trainer's own networks are its affair
+        optimized = self._optimized()
         for call in self._record.calls:
             made = self._record.births.get(id(call.module))
             if call.path != "?" or id(call.module) in inside:
                 continue
             inside |= {id(m) for m in call.module.modules()}
-            strange = [p for p in call.module.parameters() if id(p) not in known and p.requires_grad]
+            strange = [p for p in call.module.parameters() if id(p) not in known | optimized and p.requires_grad]
             if strange and (made is not None or self._decodes(strange)):
                 kept, plain = self._kept(call.module)
                 found.append(Unknown(call.module, made, kept, plain, call.span, sum(p.numel() for p in strange)))
         return found
+
+    def _optimized(self) -> set[int]:
+        """The ids of what an optimizer of the step or of the constructor has been given, a trainer's multiplier for one."""
+        held = (optimizer.parameters for optimizer in self._record.optimizers)
+        return set().union(*held, *(call.moved for call in self._record.backwards))
 
     def _kept(self, module: torch.nn.Module) -> tuple[Span | None, str]:
         """The statement that puts a layer into a list, a dict or a function of the model, or that of the class which is no module, and
