@@ -46,17 +46,23 @@ if TYPE_CHECKING:
     message="the reconstruction term has the wrong sign",
     needs=("reconstruction",),
     basis="replay",
-).on("likelihood.likelihood.swapped_arguments", "likelihood.compared_at.recon_sign_place", "likelihood.compared_at.own_scale")
+).on(
+    "likelihood.likelihood.swapped_arguments",
+    "likelihood.compared_at.recon_sign_place",
+    "likelihood.compared_at.own_scale",
+    "likelihood.compared_at.normalises",
+)
 def check(
     model: Model,
     swapped_arguments: Callable[[ReconFact], bool],
     recon_sign_place: Callable[[ReconFact], fx.Node | None],
     own_scale: Callable[[ReconFact], fx.Node | None],
+    normalises: Callable[[ReconFact], bool],
 ) -> Findings:
     """Terms that shrink as the reconstruction moves away from the target."""
     seen = set()
     for fact in model.recons:
-        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or swapped_arguments(fact):
+        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or swapped_arguments(fact) or normalises(fact):
             continue
         node = recon_sign_place(fact)
         place, by_scale = model.pointed(node), node is not None and node is own_scale(fact)

@@ -10,6 +10,7 @@ from vaelint.record.record import shape
 from vaelint.record.walk import back
 
 _LARGEST = frozenset({"max", "amax"})
+_CUTS = frozenset({"detach", "data"})
 
 
 def summed_exponent(node: fx.Node) -> fx.Node | None:
@@ -43,9 +44,11 @@ def adds_largest_again(node: fx.Node) -> bool:
         if taken is None:
             continue
         exponents, largest = taken
-        others = (n for other in ops.value_inputs(node) if other is not part for n in back(other, ops.SHAPE))
-        if any(n is not largest and maximum_of(n) is exponents and axes_of(n) == axes_of(largest) for n in others):
-            return True
+        for other in (n for n in ops.value_inputs(node) if n is not part):
+            way = list(back(other, ops.SHAPE | _CUTS))
+            held = any(ops.op(n) in _CUTS for n in way)  # its gradient, which cancels, is left out
+            if any((held or n is not largest) and maximum_of(n) is exponents and axes_of(n) == axes_of(largest) for n in way):
+                return True
     return False
 
 
@@ -56,7 +59,7 @@ def taken_off(source: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     first, second = source.args[0], source.args[1]
     if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or shape(first) != shape(source):
         return None
-    way = list(back(second, ops.SHAPE | ops.SELECT | {"detach", "data"}))
+    way = list(back(second, ops.SHAPE | ops.SELECT | _CUTS))
     second, largest = way[-1], way[-2] if len(way) > 1 else way[-1]
     if ops.op(second) not in _LARGEST or ops.value_inputs(second)[:1] != [first]:
         return None

@@ -56,3 +56,10 @@ def own_scale(model: Model, fact: ReconFact) -> fx.Node | None:
     between = flow.descendants(fact.pair.meet) & flow.ancestors(fact.pair.leaf.node)
     whole = math.prod(shape(fact.pair.meet))  # a logarithm of each error, as of log cosh, is no scale
     return next((n for n in flow.sorted(between) if ops.op(n) == "log" and math.prod(shape(n)) < whole), None)
+
+
+def normalises(model: Model, fact: ReconFact) -> bool:
+    """Whether what a term takes off is made of what it rewards against the same target: `x * (log_rate - log_total)`, a normaliser."""
+    rewarded = (other.pair for other in model.recons if other.probe.weight > 0 and other.pair.target is fact.pair.target)
+    behind = model.flow.ancestors(fact.pair.recon)
+    return any(pair.recon in behind and pair.recon is not fact.pair.recon for pair in rewarded)
