@@ -98,11 +98,23 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     priors = {n: torch.full(slice_.replay.shape_of(n, sizes), fill, dtype=torch.float64) for n in slice_.others}
     here, there = (slice_.gradients(sizes, {**heads, **priors}, fill) for heads in (at, away))
     for n in slice_.others:
+        if _only_weighs(slice_, site, sizes, {**at, **priors}, n):
+            continue
         moved = (there[n] - here[n]).abs()
         own = moved > 1e-6 * float(moved.max() or 1.0)  # of a loop, the prior of this turn alone
         if bool(own.any()) and float(moved.max()) > 1e-9 and float(here[n][own].abs().max()) > 1e-4 * float(moved.max()):
             return True
     return False
+
+
+def _only_weighs(slice_: Slice, site: Site, sizes: Mapping[str, int], at: Mapping[fx.Node, torch.Tensor], node: fx.Node) -> bool:
+    """Whether a learned value moves no slope of the posterior where it lies at its prior: it is the weight of a KL, as a class's share."""
+    here = slice_.gradients(sizes, dict(at))
+    moved = slice_.gradients(
+        sizes, {**at, node: at[node] + 0.3 * torch.arange(at[node].numel(), dtype=torch.float64).reshape(at[node].shape).sin()}
+    )
+    steep = max(float(g.abs().max()) for g in slice_.gradients(sizes, {**at, **{h: at[h] + 1.0 for h in site.heads}}).values() if g.numel())
+    return all(float((moved[h] - here[h]).abs().max()) <= 1e-6 * steep for h in site.heads)
 
 
 def beside_a_fixed_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:
