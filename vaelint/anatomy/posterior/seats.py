@@ -13,7 +13,7 @@ from vaelint.record.flow import Flow
 
 
 def seat_residuals(sites: list[Site], loss: fx.Node, flow: Flow) -> None:
-    """The heads of each posterior whose mean, or log-scale, is `prior's + delta`, where the loss sees delta in place of the sum.
+    """The heads of each posterior whose mean, or log-scale, is `prior's + delta` (scale: `prior's * ratio`), where the loss sees that part alone.
 
     KL(N(m_p + d, (s_p r)^2) || N(m_p, s_p^2)) is a function of d and r (Vahdat and Kautz 2020, equation 2).
     """
@@ -22,10 +22,10 @@ def seat_residuals(sites: list[Site], loss: fx.Node, flow: Flow) -> None:
         if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.mu_heads == site.scale_heads:
             continue
         (mean,), (scale,) = site.mu_heads, site.scale_heads
-        step = _seen_part(site, mean, reaching, flow)
+        step = _seen_part(site, mean, ops.ADD, reaching, flow)
         if len(step) != 1:
             continue
-        wide = _seen_part(site, scale, reaching, flow)
+        wide = _seen_part(site, scale, ops.ADD | ops.MUL, reaching, flow)
         if len(wide) > 1:  # the prior's scale is in the divergence as well: the step's own is that of the mean's layer
             wide = [n for n in wide if _layer(n, flow) & _layer(step[0], flow)]
             if len(wide) != 1:
@@ -41,9 +41,9 @@ def _layer(node: fx.Node, flow: Flow) -> set[fx.Node]:
     return {n for raw in frontier([node], flow) for n in (raw, *(ops.value_inputs(raw) if ops.op(raw) in ops.SELECT else ()))}
 
 
-def _seen_part(site: Site, whole: fx.Node, reaching: set[fx.Node], flow: Flow) -> list[fx.Node]:
-    """The operands of a sum that the loss sees, where it sees the sum through z alone."""
-    parts = [n for n in ops.value_inputs(whole) if n in flow.data and n in flow.learned] if ops.op(whole) in ops.ADD else []
+def _seen_part(site: Site, whole: fx.Node, joined: frozenset[str], reaching: set[fx.Node], flow: Flow) -> list[fx.Node]:
+    """The operands of a sum (of scales: of a product) that the loss sees, where it sees the whole through z alone."""
+    parts = [n for n in ops.value_inputs(whole) if n in flow.data and n in flow.learned] if ops.op(whole) in joined else []
     if len(parts) != 2 or any(u in reaching and u not in _on_the_way(site, whole, flow) for u in flow.users.get(whole, ())):
         return []
     return [n for n in parts if any(u in reaching and u is not whole for u in flow.users.get(n, ()))]
