@@ -13,7 +13,7 @@ from vaelint.record.flow import Flow
 
 
 def seat_residuals(sites: list[Site], loss: fx.Node, flow: Flow) -> None:
-    """The heads of each posterior whose mean, or log-scale, is `prior's + delta` (scale: `prior's * ratio`), where the loss sees that part alone.
+    """The heads of each posterior whose mean or log-scale is `prior's + delta` (scale: `prior's * ratio`), where the loss sees that part.
 
     KL(N(m_p + d, (s_p r)^2) || N(m_p, s_p^2)) is a function of d and r (Vahdat and Kautz 2020, equation 2).
     """
