@@ -61,8 +61,13 @@ class Elementwise:
             core = _with_data(part_of(at.term, at.term.leaves, model.sites, model.flow).core, at, model.flow)
             if core is not None and _alike(_shape_before_summing(core), at.target) and not any(leaves < others for others in slices):
                 found = Elementwise(bench, at, core)
-                if not found.is_of_classes:
+                if not found.is_of_classes and not found.is_open:
                     yield found
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a draw of the latent is among what it is made of: not all that the decoder puts out is held."""
+        return any(s.z in self.inside for s in self.bench.model.sites)
 
     @property
     def has_data_elsewhere(self) -> bool:
