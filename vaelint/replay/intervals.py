@@ -90,6 +90,7 @@ _SAME = (
 _RAW = frozenset(
     {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm"}
 )
+_PRODUCTS = frozenset({"matmul", "bmm", "mm"})
 
 
 class Intervals:
@@ -123,6 +124,10 @@ class Intervals:
         if name in _FIXED:
             low, high, reached = _FIXED[name]
             return Bounds(low, high, reached, node)
+        if name == "one_hot":
+            return Bounds(0.0, 1.0, True, node)
+        if name in _PRODUCTS and all((b := self.of(n)) is not None and b.low >= 0 for n in ops.value_inputs(node)):
+            return Bounds(0.0, INF, False, node)  # a mean of positive values, or one that is picked
         if name in _RAW or name.startswith("conv") or (ops.uses_parameter(node) and name not in ops.POINTWISE | _SAME | {"embedding"}):
             learned = node in self._model.flow.learned or any(n in self._model.flow.learned for n in node.all_input_nodes)
             return Bounds(-INF, INF, False, node) if learned and isinstance(node.meta.get("val"), torch.Tensor) else None
