@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
+from vaelint.discover.vae_signs import outputs
 from vaelint.record.record import Record
 
 _CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels")
@@ -31,6 +32,17 @@ def asked_for(texts: tuple[str, ...], said: str, record: Record | None) -> Itera
         if other != sizes and min(other) > 0 and math.prod(other) <= _LARGEST:
             text = "x".join(map(str, other)) + colon + rest
             yield tuple(text if t == texts[0] else t for t in texts)  # a partner of the same shape changes with it
+
+
+def given_back(texts: tuple[str, ...], record: Record) -> Iterator[tuple[str, ...]]:
+    """The first input in the sizes of what the model gives back, where that has as many axes, channels and rows, and nearly its sizes."""
+    shape, colon, rest = texts[0].partition(":")
+    sizes = [int(n) for n in shape.split("x")]
+    for out in outputs(record) if len(sizes) > 2 else ():
+        other = list(out.shape)
+        near = len(other) == len(sizes) and other[:2] == sizes[:2] and all(a / 1.5 < b < 1.5 * a for a, b in zip(sizes, other, strict=True))
+        if near and other != sizes:
+            yield tuple("x".join(map(str, other)) + colon + rest if t == texts[0] else t for t in texts)
 
 
 def _fixed_batch(tried: int, said: str) -> int | None:

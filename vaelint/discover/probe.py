@@ -20,7 +20,7 @@ from vaelint.core.assumption import SIZES
 from vaelint.core.errors import TargetError, UsageError
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
-from vaelint.discover.learning import asked_for
+from vaelint.discover.learning import asked_for, given_back
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
@@ -157,6 +157,8 @@ def _best(request: Request, loaded: Loaded) -> _Trial | _Failed:
             best = replace(trial, ours=tuple(n for n in filled if n not in init), sized=texts[0] not in told.texts(init, alone=True))
         if best is not None and best.worth == 3:
             break
+        if not isinstance(trial, _Failed) and not gives_back(trial.record):
+            learned += [(init, other, fill) for other in given_back(texts, trial.record)]
     return best if best is not None else furthest
 
 

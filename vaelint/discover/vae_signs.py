@@ -16,7 +16,7 @@ def gives_back(record: Record) -> int:
     if x is None:
         return 0
     tokens = not x.is_floating_point()
-    ours = [t for t in _outputs(record) if t is not x and t.shape[:1] == x.shape[:1]]
+    ours = [t for t in outputs(record) if t is not x and t.shape[:1] == x.shape[:1]]
     same = (t.shape == x.shape or (t.numel() == x.numel() and t.ndim != x.ndim) for t in ours)
     scores = (tokens and t.ndim == x.ndim + 1 for t in ours)
     return int(any(same) or any(scores))
@@ -28,7 +28,7 @@ def rows_after(record: Record) -> int | None:
     A view that takes the sizes of another image makes three rows of four.
     """
     x = _first_input(record)
-    ours = [t for t in _outputs(record) if t.ndim] if x is not None and x.ndim else []
+    ours = [t for t in outputs(record) if t.ndim] if x is not None and x.ndim else []
     if x is None or not ours or any(t.shape[0] % x.shape[0] == 0 or x.shape[0] in t.shape for t in ours):
         return None
     return int(ours[0].shape[0])
@@ -40,7 +40,7 @@ def _first_input(record: Record) -> torch.Tensor | None:
     return x if isinstance(x, torch.Tensor) else None
 
 
-def _outputs(record: Record) -> list[torch.Tensor]:
+def outputs(record: Record) -> list[torch.Tensor]:
     """The tensors that a model gives back, however they are packed."""
     found: list[torch.Tensor] = []
 

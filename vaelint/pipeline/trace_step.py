@@ -9,6 +9,7 @@ from typing import Any
 from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model
+from vaelint.core.assumption import SIZES
 from vaelint.core.errors import TargetError
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
@@ -42,7 +43,7 @@ def trace_step(request: Request, result: TargetResult, prepared: Prepared, emit:
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)
     result.findings += found_in(record.sites, request)
-    if record.failure is not None and request.guessed:
+    if record.failure is not None and (request.guessed or (SIZES in request.ours and not isinstance(record.failure.error, TargetError))):
         raise _not_called(request, record.failure)
     if record.failure is not None:
         _report_failure(request, result, record, prepared, step, source, emit)
