@@ -39,8 +39,11 @@ def rows_of(batch: Any) -> int | None:
 
 def is_label(tensor: torch.Tensor) -> bool:
     """Whether it holds whole numbers, or one 1 among zeros in each row."""
-    if not tensor.is_floating_point():
-        return True
+    return not tensor.is_floating_point() or is_one_hot(tensor)
+
+
+def is_one_hot(tensor: torch.Tensor) -> bool:
+    """Whether it holds one 1 among zeros in each row."""
     return tensor.ndim == 2 and bool(((tensor == 0) | (tensor == 1)).all()) and bool((tensor.sum(1) == 1).all())
 
 

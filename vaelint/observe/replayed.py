@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -21,10 +22,11 @@ from vaelint.observe.copies import Parts
 from vaelint.observe.held_optimizers import on_copy
 from vaelint.observe.not_replayed import NotReplayedError
 from vaelint.observe.noted_gradients import Copied, note_gradients
-from vaelint.observe.seen import Iteration, Minimised
+from vaelint.observe.seen import SUM_OF_PASSES, Iteration, Minimised
 from vaelint.record import generators
 from vaelint.record.marks import custom_gradient
 from vaelint.record.record import Births, MadeDistribution, ModuleCall, Record, name_of
+from vaelint.record.walk import functions_behind
 from vaelint.step.step import Outcome
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.lift import SymbolPower
@@ -184,7 +186,16 @@ class _Run:
         ids = Copied(self._iteration, source, self._built.model, self.values)
         made.optimizers = [on_copy(o, place, ids.one) for o, place in optimizers]
         made.node_for = lambda t: self._seen.get(id(t))
+        made.functions = [replace(c, arguments=self._twins_in(c.arguments), result=self._twins_in(c.result)) for c in source.functions]
         return made
+
+    def _twins_in(self, value: Any) -> Any:
+        """What a function of the script was given, or gave, with this run's nodes; what is left out is no value any more."""
+        if isinstance(value, fx.Node):
+            return self.twin.get(value, "Tensor")
+        if isinstance(value, dict):
+            return {k: self._twins_in(v) for k, v in value.items()}
+        return type(value)(map(self._twins_in, value)) if isinstance(value, tuple | list) else value
 
     def _copied(self, graph: fx.Graph, node: fx.Node, value: Any) -> fx.Node:
         """The node in the new graph, with what it came to be."""
@@ -252,7 +263,7 @@ class _Run:
         own_args, own_kwargs = self._arguments(node)
         args, kwargs = _filled(own_args, self.values, self._sizes), _filled(own_kwargs, self.values, self._sizes)
         target: Any = node.target
-        args = _with_size(node, args)
+        args = _with_size(node, _still_asked(args) if node.meta.get(SUM_OF_PASSES) else args)
         if self._as_drawn:
             generators.restore(node)
         with _as_recorded(node):
@@ -321,6 +332,13 @@ def _with_size(node: fx.Node, args: tuple[Any, ...]) -> tuple[Any, ...]:
     if node.target is torch.Tensor.new and len(args) == 2 and isinstance(args[1], tuple) and isinstance(made, torch.Tensor):
         return (args[0], torch.Size(args[1])) if made.ndim == len(args[1]) else args
     return args
+
+
+def _still_asked(passes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What two passes were called on. One that cannot be asked again counts without its gradient, if the other can: between them the
+    script may change in place what only the first one needed."""
+    over = [any(map(torch_private.is_broken, functions_behind(of))) for of in passes]
+    return passes if all(over) else tuple(of.detach() if gone else of for of, gone in zip(passes, over, strict=True))
 
 
 def _filled(value: Any, values: Mapping[fx.Node, Any], sizes: Mapping[str, int]) -> Any:

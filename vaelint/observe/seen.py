@@ -15,6 +15,10 @@ from vaelint.late import dataclass
 from vaelint.record.record import Record
 
 
+SUM_OF_PASSES = "sum of passes"
+"""Marks what is minimised in several calls of `backward`, taken as one."""
+
+
 @dataclass(frozen=True)
 class Backward:
     """One call of `backward`: what was minimised, and where."""

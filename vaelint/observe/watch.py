@@ -14,14 +14,15 @@ from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from vaelint.observe.afterwards import Afterwards, keep_writes, take_over
-from vaelint.observe.batches import is_label, rows_of, tensors_of
+from vaelint.observe.batches import is_label, is_one_hot, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, input_instead, is_selected, made_by
-from vaelint.observe.seen import Applied, Asked, Backward, Goal, Held, Iteration, Stepped, goals_of, held_by
+from vaelint.observe.seen import SUM_OF_PASSES, Applied, Asked, Backward, Goal, Held, Iteration, Stepped, goals_of, held_by
 from vaelint.record.record import Births, Record, ancestors, name_of
 from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
+from vaelint.trace.calls import noting_calls_of_a_run
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.optimizers import ascends
 from vaelint.trace.recorded_run import names_of_tensors, noting_distributions, recording_from_numpy
@@ -110,6 +111,8 @@ class Watch:
             enter(cutting)
         enter(recording_from_numpy(self.recorder))
         enter(self.recorder)
+        if sys.getprofile() is None:  # else a profiler of the script's own is at work
+            enter(noting_calls_of_a_run(self.recorder, self.record.functions, self.spans.is_user))
 
     def _entered(self, module: torch.nn.Module, args: Any) -> None:
         """An outermost network is called: tensors that nothing of the record made are the batch."""
@@ -205,7 +208,7 @@ class Watch:
         """
         for name, tensor in list(self.inputs.items()):
             node = self.record.inputs[name]
-            if not node.users and (whole or name in unused):
+            if not node.users and (whole or name in unused) and not self._is_asked_for(node, tensor):
                 unused.add(name)
                 self.recorder.graph.erase_node(node)
                 del self.inputs[name], self._kept[name], self.record.inputs[name]
@@ -216,6 +219,13 @@ class Watch:
                 self.record.inputs[told] = self.record.inputs.pop(name)
                 for held in (self.inputs, self._kept):
                     held[told] = held.pop(name)
+
+    def _is_asked_for(self, node: fx.Node, tensor: torch.Tensor) -> bool:
+        """Whether a function of the script was given a tensor by itself that tells samples apart, and is more than their class."""
+        with contextlib.ExitStack() as quiet:
+            self.hush(quiet)
+            tells = not is_one_hot(tensor) and bool((tensor != tensor[:1]).any())
+        return tells and any(node is given for call in self.record.functions for given in call.arguments.values())
 
     @property
     def calls_so_far(self) -> int:
@@ -362,6 +372,7 @@ class Watch:
         for (node, more), backward in zip(others, backwards[1:], strict=True):
             total, value = self.record.graph.call_function(torch.add, (total, node)), value + more
             total.meta.update(val=value, grad=True, stack=(backward.span,) if backward.span else (), module="", training=True)
+            total.meta[SUM_OF_PASSES] = True
         return total, value
 
     def _minimised(self, backward: Backward) -> tuple[Any, torch.Tensor]:

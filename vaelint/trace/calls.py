@@ -20,6 +20,18 @@ _DEPTH = 4
 
 @contextmanager
 def noting_calls(recorder: Recorder, calls: list[FunctionCall], wanted: Callable[[str], bool]) -> Iterator[None]:
+    """The same of a step that is run to be looked at: checks of the user's own at run time would stop it at their first complaint."""
+    checking = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with noting_calls_of_a_run(recorder, calls, wanted):
+            yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", checking)
+
+
+@contextmanager
+def noting_calls_of_a_run(recorder: Recorder, calls: list[FunctionCall], wanted: Callable[[str], bool]) -> Iterator[None]:
     """Notes each call of a function of a file that `wanted` names. Uses the interpreter's profile hook, which is put back."""
     open_calls: dict[FrameType, dict[str, Any]] = {}
     of_file: dict[CodeType, bool] = {}
@@ -50,13 +62,8 @@ def noting_calls(recorder: Recorder, calls: list[FunctionCall], wanted: Callable
                 )
             )
 
-    checking = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)  # a run-time check of the user's would stop the trace at its first complaint
-    try:
-        with watched_by(hook):
-            yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", checking)
+    with watched_by(hook):
+        yield
 
 
 def _parameters(code: CodeType) -> tuple[str, ...]:
