@@ -14,7 +14,6 @@ from vaelint.core.finding import Span
 from vaelint.late import dataclass
 from vaelint.record.record import Record
 
-
 SUM_OF_PASSES = "sum of passes"
 """Marks what is minimised in several calls of `backward`, taken as one."""
 

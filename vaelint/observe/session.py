@@ -15,6 +15,7 @@ from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of,
 from vaelint.observe.copies import Parts
 from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
+from vaelint.observe.iterations.turns import Turns
 from vaelint.observe.kept_plainly import without_kept
 from vaelint.observe.says import Says
 from vaelint.observe.scaling import Scaling
@@ -92,9 +93,8 @@ class Session(Scaling, Says):
         self._unused: set[str] = set()  # parts of the batch that nothing is made of
         self._used: set[int] = set()  # modules that iterations called
         self._known: set[int] = set()  # modules that are in `modules`, or in one of these
-        self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
-        self._made = 0  # how many optimizers there were when it stepped last
-        self._since = 0  # steps of the leader since a loader gave a batch
+        self._turns = Turns()  # which steps end iterations, where no loader does
+        self._since = 0  # iterations that a step has ended since a loader gave a batch
         self._loading = False  # whether a loader gives the batches
         self._cleared: Span | None = None  # where gradients were cleared last
         self._before: dict[int, list[torch.Tensor]] = {}
@@ -206,15 +206,15 @@ class Session(Scaling, Says):
         """An optimizer has stepped: where no loader does, its next step ends an iteration."""
         if self.passes_over and not self._has_begun(optimizer):
             return
+        place = next(iter(self.spans.stack(frame, limit=1)), None)
+        ends = self._turns.ends(held_by(optimizer), place, alone=len(self.optimizers) < 2)
         if self.watch is not None:
-            stack, was = self.spans.stack(frame, limit=1), self._before.pop(id(optimizer), [])
-            made = stepped(optimizer, was, len(self.watch.backwards), stack[0] if stack else None, self._cleared)
-            self.watch.stepped(made, self.iterations, leads=optimizer is self._leader)
+            made = stepped(optimizer, self._before.pop(id(optimizer), []), len(self.watch.backwards), place, self._cleared)
+            self.watch.stepped(made, self.iterations, leads=ends or self._turns.several)
             self.watch.recorder.paused = False
             if self.watch.finished:
                 self.watch.is_over()
-        self._leader = self._leads(optimizer)
-        if optimizer is not self._leader or self._enough():
+        if not ends or self._enough():
             return
         self._since += 1
         if self._loading and self._since > _ALONE:
@@ -226,14 +226,6 @@ class Session(Scaling, Says):
                 self._shown(frame)
                 return
             self._begin(None, frame, None)
-
-    def _leads(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        """The optimizer whose steps end iterations: the first, or one that is made anew in each turn over the same parameters."""
-        leader = self._leader or optimizer
-        is_new = any(o.made is optimizer for o in self.optimizers[self._made :])
-        same = is_new and {id(p) for p in held_by(optimizer)} == {id(p) for p in held_by(leader)}
-        self._made = len(self.optimizers) if leader is optimizer or same else self._made
-        return optimizer if same else leader
 
     def _enough(self) -> bool:
         """Whether enough was seen, and the training goes on. Raises StopObserving where it does not."""
@@ -277,7 +269,7 @@ class Session(Scaling, Says):
             self.stop()  # the same again
         elif begins:
             self.done, self._backwards, self._usual = 0, int(not self._loading), None
-            self._used, self._unused, self._leader, self._looped, self._cleared = set(), set(), None, None, None
+            self._used, self._unused, self._turns, self._looped, self._cleared = set(), set(), Turns(), None, None
             self._updates = None
         return bool(begins)
 
@@ -351,7 +343,7 @@ class Session(Scaling, Says):
     def _end(self, frames: Iterable[FrameType]) -> None:
         """The iteration under way has ended well. `frames`: the user's, innermost first."""
         self.done += 1
-        if self._loading or self.done > 1 or len(self.optimizers) < 2:  # of several optimizers' turns the first step ends the first one
+        if self._loading or self.done > 1 or len(self.optimizers) < 2:  # of several optimizers' turns the first ones may begin anywhere
             self._usual = self._usual or self._backwards
         self._backwards = 0
         if self.watch is None:

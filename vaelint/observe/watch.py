@@ -10,15 +10,14 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch
-from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from vaelint.observe.afterwards import Afterwards, keep_writes, take_over
-from vaelint.observe.batches import is_label, is_one_hot, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
-from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, input_instead, is_selected, made_by
+from vaelint.observe.fewer import Cutting, Origin
+from vaelint.observe.iterations.entering import Entering
 from vaelint.observe.seen import SUM_OF_PASSES, Applied, Asked, Backward, Goal, Held, Iteration, Stepped, goals_of, held_by
-from vaelint.record.record import Births, Record, ancestors, name_of
+from vaelint.record.record import Births, Record
 from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -31,7 +30,7 @@ from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates
 
 
-class Watch:
+class Watch(Entering):
     """Records what runs between its making and `end`. Lives in the thread of the script; the loop goes on in between."""
 
     def __init__(
@@ -51,7 +50,7 @@ class Watch:
         """`last`: how many `backward` calls an iteration has, where that is known. `loose`: no loader gives the batch; what enters a
         network from outside of the recorded graph is the input. `names`: which variables hold what is noted.
         `fewer`: where a loose batch comes from, and how many rows it is to have. `updates`: of the iteration before."""
-        self._loose = loose
+        super().__init__(fewer, loose=loose)
         self.number, self.spans, self.batch, self._last = number, spans, batch, last
         self.model = next(iter(parts.values())) if len(parts) == 1 else Parts(dict(parts))
         self.names = names_of_tensors(self.model)
@@ -70,11 +69,6 @@ class Watch:
         self.batches: int | None = None  # that the loader gives, where curves are wanted
         self.held: list[Held] = []  # the variables at the last `backward`, where curves are wanted
         self.cut = fewer is not None  # whether the batch was made smaller than the script's
-        self._fewer, self._shrunk = fewer, Shrunk()
-        self._drawn: list[tuple[torch.Tensor, fx.Node]] = []  # what the first network got, if it was drawn
-        self._entering: list[Entered] = []  # what entered networks from outside
-        self.inputs: dict[str, torch.Tensor] = {}
-        self._kept: dict[str, torch.Tensor] = {}  # the inputs' values when they came
         self._outputs: dict[int, Any] = {}
         self._random = torch.get_rng_state()
         self.record = Record(self.recorder.graph, self.model, "real", {"B": batch} if batch else {}, births=births)
@@ -114,68 +108,6 @@ class Watch:
         if sys.getprofile() is None:  # else a profiler of the script's own is at work
             enter(noting_calls_of_a_run(self.recorder, self.record.functions, self.spans.is_user))
 
-    def _entered(self, module: torch.nn.Module, args: Any) -> None:
-        """An outermost network is called: tensors that nothing of the record made are the batch."""
-        if not self.recorder.paused and not self.modules.running:
-            self._take_from_outside(args)
-
-    def given(self, arguments: Any) -> None:
-        """What a whole iteration is called with, where no loader gives the batch."""
-        if self._loose and not self.recorder.paused and not self.inputs:
-            self.batch = rows_of(arguments)
-            self._take_from_outside(arguments)
-
-    def _take_from_outside(self, args: Any) -> None:
-        with contextlib.ExitStack() as quiet:
-            self.hush(quiet)
-            for _, tensor in tensors_of(args):
-                node = self.recorder.node_for(tensor)
-                if tensor.ndim and not tensor.requires_grad and (node is None or not self._of_networks(node)):
-                    if self._fewer is not None and node is None:
-                        self._shrink(tensor)
-                    self.batch = self.batch or tensor.shape[0]
-                    self._entering.append(Entered.by(tensor, node))
-                    self.take("x", tensor, made_by(node, self.batch))
-                elif tensor.ndim and node is not None and not self.modules.calls and _is_drawn(node):
-                    self._drawn.append((tensor, node))
-        if self.batch:
-            self.record.sizes["B"] = self.batch
-
-    def settle(self) -> None:
-        """Where draws and labels alone entered a network, the draws that the first one got were the data: `x = torch.randn(32, 784)`."""
-        if not self._drawn:
-            return
-        with contextlib.ExitStack() as quiet:
-            self.hush(quiet)
-            labels = all(map(is_label, self._kept.values()))
-        for tensor, node in self._drawn if labels else ():
-            self.batch = self.batch or tensor.shape[0]
-            self._entering.append(Entered.by(tensor, node))
-            self.take("x", tensor, made_by(node, self.batch))
-            self.record.sizes["B"] = self.batch
-
-    def _shrink(self, tensor: torch.Tensor) -> None:
-        """A tensor that was there before the iteration began gets fewer rows, with those that the script holds beside it."""
-        assert self._fewer is not None
-        origin, fewer = self._fewer
-        for held in (tensor, *(t for t in beside(self.spans.user_frames(sys._getframe(1), limit=16)) if t is not tensor)):
-            if self.recorder.node_for(held) is None and id(held) not in self.names:
-                self._shrunk.shrink(held, origin.rows, fewer)
-
-    @property
-    def origin(self) -> Origin | None:
-        """Where the batch comes from, if no loader gives it; None where it cannot be cut."""
-        if not self._loose:
-            return None
-        with contextlib.ExitStack() as quiet:
-            self.hush(quiet)
-            return Origin.of(self.recorder.graph, self._entering, self.batch)
-
-    def _of_networks(self, node: fx.Node) -> bool:
-        """Whether a value depends on the batch or on a parameter, or was drawn: a latent is no input."""
-        behind = ancestors(node)
-        return any(n.op == "placeholder" or n.meta.get("parameter") for n in behind) or _is_drawn(node)
-
     @property
     def recorded(self) -> bool:
         """Whether anything was computed."""
@@ -184,48 +116,6 @@ class Watch:
     def _left(self, module: torch.nn.Module, _: Any, output: Any) -> None:
         if not self.recorder.paused and not self.modules.running:
             self._outputs[id(module)] = output
-
-    def take(self, name: str, tensor: torch.Tensor, made: fx.Node | None = None) -> None:
-        """Registers a tensor of the batch; if the script `made` it of another one in the iteration, that one."""
-        while name in self.inputs:
-            name += "_"
-        with contextlib.ExitStack() as quiet:
-            self.hush(quiet)
-            self.inputs[name] = tensor if made is None else made.meta["val"]
-            self._kept[name] = self.inputs[name].detach().clone()
-            self.record.inputs[name] = self.recorder.input(name, tensor) if made is None else input_instead(self.recorder, name, made)
-
-    def _take_selected(self) -> None:
-        """What the script took out of its data for this iteration, and no network was called on: targets, labels."""
-        for node in list(self.recorder.graph.nodes) if self._loose and self.batch else ():
-            if node.users and is_selected(node, self.batch):
-                self.take("x", node.meta["val"], node)
-
-    def name_inputs(self, frames: Sequence[FrameType], unused: set[str], *, whole: bool = True) -> None:
-        """Gives each tensor of the batch the name of the variable that holds it, where one does.
-
-        What a whole iteration makes nothing of is left out, and its name added to `unused`; of a broken one, what is in `unused`.
-        """
-        for name, tensor in list(self.inputs.items()):
-            node = self.record.inputs[name]
-            if not node.users and (whole or name in unused) and not self._is_asked_for(node, tensor):
-                unused.add(name)
-                self.recorder.graph.erase_node(node)
-                del self.inputs[name], self._kept[name], self.record.inputs[name]
-                continue
-            told = next((k for f in frames for k, v in f.f_locals.items() if v is tensor and k.isidentifier() and k != "self"), name)
-            if told != name and told not in self.inputs:
-                node.meta["input"] = told
-                self.record.inputs[told] = self.record.inputs.pop(name)
-                for held in (self.inputs, self._kept):
-                    held[told] = held.pop(name)
-
-    def _is_asked_for(self, node: fx.Node, tensor: torch.Tensor) -> bool:
-        """Whether a function of the script was given a tensor by itself that tells samples apart, and is more than their class."""
-        with contextlib.ExitStack() as quiet:
-            self.hush(quiet)
-            tells = not is_one_hot(tensor) and bool((tensor != tensor[:1]).any())
-        return tells and any(node is given for call in self.record.functions for given in call.arguments.values())
 
     @property
     def calls_so_far(self) -> int:
@@ -264,12 +154,6 @@ class Watch:
             for tensor in held_by(step.optimizer):
                 if (name := self.names.get(id(tensor), "")) in own:
                     own[name].copy_(tensor)
-
-    def hush(self, stack: contextlib.ExitStack) -> None:
-        """Until the stack is closed, what runs is not recorded."""
-        was = self.recorder.paused
-        self.recorder.paused = True
-        stack.callback(setattr, self.recorder, "paused", was)
 
     def passing(self, roots: Sequence[torch.Tensor], meant: Sequence[torch.Tensor], asked: Asked, frame: FrameType) -> Callable[[], None]:
         """A `backward` is about to run; returns what is to be called when it has. `meant`: the losses without the scale of a scaler."""
@@ -402,8 +286,3 @@ class Watch:
             if constant and isinstance(val, torch.Tensor) and node.meta.get("version") != torch_private.version_of(val):
                 changed.add(str(node.target))
         return frozenset(changed)
-
-
-def _is_drawn(node: fx.Node) -> bool:
-    """Whether a value was drawn from a Gaussian: a latent, or made-up data."""
-    return name_of(node.target).startswith(("randn", "normal"))

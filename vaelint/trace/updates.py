@@ -165,7 +165,7 @@ class Updates:
 
     def go_on(self, recorder: Recorder) -> None:
         """Another turn of a training begins, with a record of its own. What was made in earlier ones is let go of."""
-        self.recorder, self.trained = recorder, recorder.modules.trained
+        self.recorder, self.trained = recorder, self.trained | recorder.modules.trained  # what is frozen by now as well
         held = set[int]().union(*self._held.values())
         for number in (n for n in range(len(self.calls)) if n not in held):
             call = self.calls[number]

@@ -1,0 +1,1 @@
+"""Where an iteration ends, and what it is given."""

@@ -1,0 +1,57 @@
+"""Which of the optimizers' steps ends an iteration, where no loader gives the batches: the last one before the first comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from vaelint.core.finding import Span
+
+_MOST = 16  # steps that are looked at until the first comes again
+
+Key = tuple[frozenset[int], Span | None]
+"""What a step moves, and where it stands: an optimizer may be made anew in each iteration."""
+
+
+class Turns:
+    """Told of each step of a training, in order."""
+
+    def __init__(self) -> None:
+        self._steps: list[Key] = []
+        self._end: Key | None = None
+        self._ended = True  # whether the last one has come since the first one came
+
+    @property
+    def several(self) -> bool:
+        """Whether an iteration is known to have several steps, and to begin before the first of them."""
+        return self._end is not None and self._end != self._steps[0]
+
+    def ends(self, held: Sequence[torch.Tensor], place: Span | None, *, alone: bool) -> bool:
+        """Whether the step over some parameters ends an iteration. `alone`: no other optimizer was made."""
+        step = frozenset(map(id, held)), place
+        if self._end is None:
+            self._steps.append(step)
+            self._end = self._found(alone)
+        first, last = self._steps[0], self._end
+        if last is None:
+            return False
+        if last == first:
+            return step[0] == first[0]
+        if step == first:
+            if not self._ended:  # the other one steps in some iterations only
+                self._end = first
+                return True
+            self._ended = False
+        self._ended = self._ended or step == last
+        return step == last
+
+    def _found(self, alone: bool) -> Key | None:
+        """The last step of an iteration, where that can be told by now."""
+        first, last = self._steps[0], self._steps[-1]
+        if alone or len(self._steps) > _MOST:
+            return first
+        if last != first or len(self._steps) == 1:
+            return None
+        before = self._steps[-2]
+        return before if self._steps.count(before) == 1 else first
