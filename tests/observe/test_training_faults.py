@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from expectations import FIXTURES
+from observedscripts import observed
 
 NOISE = "x = torch.randn(12, 18)"
 LOOPS = {  # fixture -> what makes the model and keeps it, and the body of the loop
@@ -63,16 +61,6 @@ for x in torch.utils.data.DataLoader(torch.randn(120, 18), batch_size=12):
     scaler.step(optimizer)
     scaler.update()
 """
-
-
-def observed(folder: Path, script: str) -> set[tuple[str, str, int]]:
-    """Each finding, remarks left out: code, file and line."""
-    (folder / "train.py").write_text(script, encoding="utf-8")
-    command = [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "--device", "cpu", "train.py"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
-    targets = json.loads(done.stdout)["targets"]
-    assert all(t["status"] not in ("failed", "incomplete") for t in targets), targets
-    return {(f["code"], f["span"]["file"], f["span"]["line"]) for t in targets for f in t["findings"] if f["severity"] != "info"}
 
 
 @pytest.mark.parametrize("which", LOOPS)

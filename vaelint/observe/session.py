@@ -314,6 +314,7 @@ class Session(Scaling, Says):
         about, names = (self.births, self.spans, rows, self._usual), self.names
         self.watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less, updates=self._updates)
         self._updates = watch.updates
+        watch.updates.trained |= watch.names.keys() & frozenset[int]().union(*(o.learning for o in self.optimizers))
         watch.cut, watch.even, watch.around = fewer is not None, is_even(loader), self.spans.user_frames(frame, limit=64)
         watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)

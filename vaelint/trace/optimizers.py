@@ -25,6 +25,7 @@ class Optimizer:
     span: Span | None
     made: torch.optim.Optimizer
     in_step: bool
+    learning: frozenset[int] = frozenset()  # the ids of those that took a gradient when it was made
 
     @property
     def parameters(self) -> frozenset[int]:
@@ -48,7 +49,8 @@ def noting_optimizers(spans: SpanFinder, found: list[Optimizer], *, in_step: boo
     def init(self: torch.optim.Optimizer, params: Any, defaults: dict[str, Any]) -> None:
         original(self, params, defaults)
         stack = spans.stack(sys._getframe(1), limit=1)
-        found.append(Optimizer(type(self).__name__, stack[0] if stack else None, self, in_step))
+        learning = frozenset(id(p) for group in self.param_groups for p in group["params"] if p.requires_grad)
+        found.append(Optimizer(type(self).__name__, stack[0] if stack else None, self, in_step, learning))
 
     torch.optim.Optimizer.__init__ = init  # type: ignore[method-assign]
     try:

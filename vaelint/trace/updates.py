@@ -66,6 +66,7 @@ class Updates:
     _limits: dict[Span, tuple[float, dict[int, torch.Tensor]]] = field(default_factory=dict)  # what limits by norm, which, since no step
     _climbing: set[int] = field(default_factory=set)  # parameters whose optimizer makes larger what is differentiated
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
+    _begun: int = 0  # how many passes there had been when the turn that is recorded began
     _over: set[int] = field(default_factory=set)  # ids of losses whose gradient cannot be taken once more
 
     # --- the passes ------------------------------------------------------------------------------------------------
@@ -166,6 +167,7 @@ class Updates:
     def go_on(self, recorder: Recorder) -> None:
         """Another turn of a training begins, with a record of its own. What was made in earlier ones is let go of."""
         self.recorder, self.trained = recorder, self.trained | recorder.modules.trained  # what is frozen by now as well
+        self._begun = len(self.calls)
         held = set[int]().union(*self._held.values())
         for number in (n for n in range(len(self.calls)) if n not in held):
             call = self.calls[number]
@@ -290,6 +292,8 @@ class Updates:
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
             self.idle.append(IdleStep(place, cleared[0], of=frozenset(map(id, mine))))
+            if len(self.calls) == self._begun:
+                self.uses.append(GradientUse("empty", frozenset(map(id, mine)), place, len(self.calls)))
         elif mine and not fed:
             self.uses.append(GradientUse("empty", frozenset(map(id, mine)), place, len(self.calls)))
         for p in held:

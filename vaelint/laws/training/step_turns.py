@@ -126,14 +126,15 @@ def _early(use: GradientUse, passed: Span | None) -> Broken:
 
 
 def _idle_in_step(bench: Bench) -> Any:
-    """An optimizer made by the step that it leaves idle, where another one steps at two places and no `step()` of the file was left out:
-    one that stands below an `if` may wait for its turn."""
+    """An optimizer made by the step that it leaves idle, where no `step()` of the file was left out: one that stands below an `if` may
+    wait for its turn. Where the caller of the step is not seen, another one must step at two places."""
     record = bench.trained
     idle = next((o for o in record.optimizers if _only_cleared(record, o.parameters)), None)
     places = {u.place for u in record.uses if u.kind == "stepped" and u.place is not None}
-    if idle is None or len({u.of for u in record.uses if u.kind == "stepped"}) == len(places):
+    if idle is None or (not bench.is_observed and len({u.of for u in record.uses if u.kind == "stepped"}) == len(places)):
         return None
-    for file in {p.file for p in places}:
+    cleared = {u.place for u in record.uses if u.kind == "cleared" and u.of == idle.parameters}
+    for file in {p.file for p in (*places, *cleared, idle.span) if p is not None}:
         calls = [n for n in ast.walk(bench.model.source.file(file).tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
         lines = {p.line for p in places if p.file == file}
         if any(n.func.attr == "step" and n.lineno not in lines for n in calls if isinstance(n.func, ast.Attribute)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 
 from vaelint.core.finding import Span
 
 _MOST = 16  # steps that are looked at until the first comes again
+_IN_A_ROW = 6  # steps of one kind: a critic is trained up to five times before its generator
 
 Key = tuple[frozenset[int], Span | None]
 """What a step moves, and where it stands: an optimizer may be made anew in each iteration."""
@@ -21,6 +23,7 @@ class Turns:
         self._steps: list[Key] = []
         self._end: Key | None = None
         self._ended = True  # whether the last one has come since the first one came
+        self._waited = 0  # how often the first one came again before the last one did
 
     @property
     def several(self) -> bool:
@@ -39,7 +42,8 @@ class Turns:
         if last == first:
             return step[0] == first[0]
         if step == first:
-            if not self._ended:  # the other one steps in some iterations only
+            self._waited = 0 if self._ended else self._waited + 1
+            if self._waited >= _IN_A_ROW:  # the other one steps in some iterations only
                 self._end = first
                 return True
             self._ended = False
@@ -47,11 +51,12 @@ class Turns:
         return step == last
 
     def _found(self, alone: bool) -> Key | None:
-        """The last step of an iteration, where that can be told by now."""
+        """The last step of an iteration, where that can be told by now. Steps of one kind in a row count as one."""
         first, last = self._steps[0], self._steps[-1]
-        if alone or len(self._steps) > _MOST:
+        if alone or len(self._steps) > _MOST or (len(self._steps) >= _IN_A_ROW and {*self._steps} == {first}):
             return first
-        if last != first or len(self._steps) == 1:
+        kinds = [kind for kind, _ in groupby(self._steps)]
+        if last != first or len(kinds) == 1:
             return None
-        before = self._steps[-2]
+        before = kinds[-2]
         return before if self._steps.count(before) == 1 else first

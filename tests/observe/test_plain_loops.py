@@ -1,0 +1,59 @@
+"""What the check of a fixture's step finds is found in a plain loop over data too, with a loader or with slices; its twin stays silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from expectations import fixture_of
+from observedscripts import observed
+
+ADAM = "optimizer = torch.optim.Adam(model.parameters(), 1e-3)"
+DOWN = ["optimizer.zero_grad()", "loss.backward()", "optimizer.step()"]
+LOADER = "for {}, in torch.utils.data.DataLoader(torch.utils.data.TensorDataset({}), batch_size={}):"
+SLICES = "for i in range(0, {2} * 5, {2}):\n        {0}, = (part[i : i + {2}] for part in ({1},))"
+PLAIN = {  # fixture -> the loop, rows of a batch, the data by their names, what makes the model and what trains it, the body of the loop
+    "vae506_inplace_on_graph__between_passes": (
+        SLICES, 8, {"x": "torch.randn(40, 12)"}, ["model = TwoHalves()"], ["two_halves(model, x)"],
+    ),
+    "vae908_optimizer_never_steps__second_turn": (
+        SLICES, 14, {"x": "torch.randn(70, 16)"}, ["turns = Turns(Duel())"], ["turns.both(x)"],
+    ),
+    "vae908_optimizer_never_steps__critic": (LOADER, 12, {"x": "torch.randn(60, 18)"}, ["model = Adversarial()"], ["model.turn(x)"]),
+    "vae908_optimizer_never_steps__too_early": (
+        LOADER, 16, {"x": "torch.randn(80, 20)"}, ["model = Small()", "opt = optimizer_of(model)"], ["turn(model, opt, x)"],
+    ),
+    "vae911_opponent_moved": (SLICES, 6, {"x": "torch.randn(30, 20)"}, ["rivals = Trainer(Rivals())"], ["rivals.iterate(x)"]),
+    "vae911_opponent_moved__whole_model": (SLICES, 6, {"x": "torch.randn(30, 20)"}, ["turns = Turns(Holder())"], ["turns.take(x)"]),
+    "vae901_term_moves_nothing__frozen": (SLICES, 12, {"x": "torch.randn(60, 16)"}, ["model = GodwitVAE()"], ["lagging(model, x)"]),
+    "vae324_input_without_effect": (
+        LOADER, 8, {"tokens": "torch.randint(40, (40, 10))", "lengths": "torch.arange(40) % 10 + 1"},
+        ["model = Sentences()", ADAM], ["loss = model(tokens, lengths)", *DOWN],
+    ),
+    "vae324_input_without_effect__dropped": (
+        SLICES, 8, {"x": "torch.randn(40, 20)", "kind": "torch.randint(9, (40,))"},
+        ["model = Sorted()", ADAM], ["loss = model(x, kind)", *DOWN],
+    ),
+    "vae434_prior_sees_posterior__this_draw": (
+        SLICES, 7, {"level": "(torch.rand(35, 8, 6) > 0.5).float()", "seen": "torch.rand(35, 8) > 0.3"},
+        ["model = Tides()", ADAM], ["loss = model(level, seen.float())", *DOWN],
+    ),
+}  # fmt: skip
+STOPS = ("vae506_inplace_on_graph__between_passes",)  # torch refuses the bad one, which ends the script
+
+
+@pytest.mark.parametrize("stem", PLAIN)
+def test_a_fault_is_found_in_a_plain_loop(stem: str, tmp_path: Path) -> None:
+    loop, rows, data, made, body = PLAIN[stem]
+    kept = {f"all_{name}": values for name, values in data.items()}
+    before = [*(f"{name} = {values}" for name, values in kept.items()), *made]
+    head = loop.format(", ".join(data), ", ".join(kept), rows)
+    script = "\n".join(
+        ["import torch", "from model import *", *before, f"for _ in range(20):\n    {head}", *(f"        {s}" for s in body)]
+    )
+    for side in ("bad", "good"):
+        fixture = fixture_of(stem, side)
+        if side == "good" or stem not in STOPS:
+            (tmp_path / "model.py").write_text(fixture.path.read_text("utf-8"), encoding="utf-8")
+            wanted = {(e.codes[0], "model.py", e.lines[0]) for e in fixture.expectations}
+            assert observed(tmp_path, script) == wanted, side
