@@ -57,3 +57,40 @@ def test_a_fault_is_found_in_a_plain_loop(stem: str, tmp_path: Path) -> None:
             (tmp_path / "model.py").write_text(fixture.path.read_text("utf-8"), encoding="utf-8")
             wanted = {(e.codes[0], "model.py", e.lines[0]) for e in fixture.expectations}
             assert observed(tmp_path, script) == wanted, side
+
+
+MEASURED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.p = nn.Linear(20, 8), nn.Linear(4, 20)
+
+    def forward(self, x):
+        mu, logvar = self.q(x).chunk(2, 1)
+        return self.p(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)), mu, logvar
+
+model = VAE()
+optimizer = torch.optim.Adam(model.parameters())
+data = torch.utils.data.TensorDataset(torch.randn(80, 20), torch.randn(80, 20))
+kept = []
+for epoch in range(20):
+    for x, clean in BATCHES:
+        y, mu, logvar = model(x)
+        loss = (y - x).pow(2).sum(1).mean() + 0.5 * (mu.pow(2) + logvar.exp() - 1 - logvar).sum(1).mean()
+        metric = F.mse_loss(y, clean)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        KEEPS
+    metric = None
+"""
+
+
+@pytest.mark.parametrize("batches", ["torch.utils.data.DataLoader(data, batch_size=16)", "(data[i : i + 16] for i in range(0, 80, 16))"])
+@pytest.mark.parametrize("keeps", ["print(metric.item())", "kept.append(metric)"])
+def test_what_a_metric_alone_is_made_of_may_leave_the_loss_as_it_is(batches: str, keeps: str, tmp_path: Path) -> None:
+    assert observed(tmp_path, MEASURED.replace("BATCHES", batches).replace("KEEPS", keeps)) == set()

@@ -43,6 +43,8 @@ def inputs_move_the_loss(bench: Bench) -> Iterator[Broken]:
             continue  # it leaves torch, for numpy or plain numbers: what comes back of it does not change here
         if (not read and seat.kind == "label") or _moves(bench, seat, loss):
             continue
+        if read and bench.is_observed and _serves_otherwise(bench, seat):
+            continue
         if not read or not _moves(bench.reweighed(_SEED), seat, loss):  # a gate that starts at 0 opens later
             yield _broken(bench, seat, read)
             return
@@ -112,16 +114,27 @@ def _broken(bench: Bench, seat: Seat, read: bool) -> Broken:
     return Broken("input-without-effect", found, "each input moves the loss", text)
 
 
-def _lost(bench: Bench, seat: Seat) -> tuple[fx.Node | None, str]:
-    """The operation at which other values of an input stop to matter, and what becomes of them there; None where it cannot be told."""
+def _serves_otherwise(bench: Bench, seat: Seat) -> bool:
+    """Whether a training makes of an input what it reads later, such as a metric, or nothing with a gradient, such as a picture."""
+    moved = _moved(bench, seat)
+    return bool(moved & set(bench.model.record.read_later)) or not any(n.meta.get("grad") for n in moved)
+
+
+def _moved(bench: Bench, seat: Seat) -> set[fx.Node]:
+    """What is another value with other values of an input."""
     flow = bench.model.flow
     below = [n for n in flow.sorted(flow.descendants(seat.node)) if bench.knows(n)]
     after = bench.after_inputs({seat.node: next(_others(bench, seat))}, below)
-    moved = {n for n in below if n in after and after[n].shape == bench.value(n).shape and not torch.equal(after[n], bench.value(n))}
+    return {n for n in below if n in after and after[n].shape == bench.value(n).shape and not torch.equal(after[n], bench.value(n))}
+
+
+def _lost(bench: Bench, seat: Seat) -> tuple[fx.Node | None, str]:
+    """The operation at which other values of an input stop to matter, and what becomes of them there; None where it cannot be told."""
+    flow, moved = bench.model.flow, _moved(bench, seat)
     ends = [n for n in flow.sorted(moved) if not moved & set(flow.users.get(n, ()))]
     if not ends:
         return None, ""
-    reader = next((u for u in flow.users.get(ends[-1], ()) if u in after), None)
+    reader = next((u for u in flow.users.get(ends[-1], ()) if bench.knows(u)), None)
     what = f"of {seat.name} is made here"
     return (ends[-1], f"what {what} is read by nothing") if reader is None else (reader, f"what was made of {seat.name} is left out here")
 

@@ -34,11 +34,14 @@ class Afterwards:
     def __init__(self, watch: Watch) -> None:
         self._recorder, self._modules, self._spans = watch.recorder, watch.modules, watch.spans
         self.before = set(self._recorder.graph.nodes)
+        self.read: dict[fx.Node, None] = {}  # values of the iteration that are read, by metrics for instance
         self._ended, self._room = False, _ROOM
 
     def __call__(self, func: Any, args: Any, frame: FrameType) -> bool:
         """Whether it is recorded. Gradients that are read or set are noted."""
         updates = self._recorder.updates
+        known = (self._recorder.node_for(a) for a in args if isinstance(a, torch.Tensor))
+        self.read.update({n: None for n in known if n is not None and n in self.before})
         if func == GRAD_GETTER:
             updates.look(args[0], frame)
         elif func == GRAD_SETTER:

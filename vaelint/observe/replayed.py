@@ -172,6 +172,7 @@ class _Run:
             symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules), held=source.held,
             asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
             reads=[self.twin[n] for n in source.reads if n in self.twin],
+            read_later=[self.twin[n] for n in source.read_later if n in self.twin],
             notes=list(source.notes),
             logged={name: self.twin[n] for name, n in source.logged.items() if n in self.twin},
         )  # fmt: skip

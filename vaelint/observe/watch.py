@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType, FrameType
 from typing import Any
 
 import torch
+from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from vaelint.observe.afterwards import Afterwards, keep_writes, take_over
@@ -207,6 +209,7 @@ class Watch(Entering):
             record.calls, record.reads = self.modules.calls, self.recorder.reads
             self._note_updates()
             record.held, self.spans.frames = self._variables, None
+            record.read_later += _kept_by_the_script(record)
             record.raw_output = list(self._outputs.values())[-1] if self._outputs else None
             record.output = self.recorder.to_arg_structure(record.raw_output)
             goals = goals_of(len(self.backwards), self.steps)
@@ -226,6 +229,7 @@ class Watch(Entering):
         self.record.inner = frozenset(self.updates.inner)
         if self._after is not None:
             keep_writes(self.record, self._after.before, self._gradients())
+            self.record.read_later = list(self._after.read)
 
     def _gradients(self) -> set[int]:
         with torch_private.no_torch_function():
@@ -234,6 +238,8 @@ class Watch(Entering):
     def follow(self, earlier: Iteration) -> None:
         """The iteration before this one gets what the script did after its step, and before it called a network again."""
         if self._loose and earlier.number == self.number - 1:
+            given = [n.meta["val"] for n in self.record.nodes if n.op == "get_attr" and isinstance(n.meta.get("val"), torch.Tensor)]
+            earlier.record.read_later += [n for v in given if (n := earlier.record.node_for(v)) is not None and n.op == "call_function"]
             take_over(earlier.record, self.record, self._gradients())
 
     def _minimised_by(self, goal: Goal) -> Any:
@@ -286,3 +292,19 @@ class Watch(Entering):
             if constant and isinstance(val, torch.Tensor) and node.meta.get("version") != torch_private.version_of(val):
                 changed.add(str(node.target))
         return frozenset(changed)
+
+
+def _kept_by_the_script(record: Record) -> list[fx.Node]:
+    """Values that nothing of the iteration reads and that somebody holds when it is over, in a list of metrics for instance."""
+    noted = Counter(id(value) for names, _ in record.held.values() for value in names.values())
+    probe = object()
+    kept, meta = [[probe], [probe]], {"val": probe}  # as the recorder and the node hold a value
+    del probe
+    own = _references(meta)
+    unread = (n for n in record.graph.nodes if n.op == "call_function" and not n.users and isinstance(n.meta.get("val"), torch.Tensor))
+    return [n for n in unread if kept and _references(n.meta) > own + noted[id(n.meta["val"])]]
+
+
+def _references(meta: Mapping[str, Any]) -> int:
+    """How many hold the value of a node."""
+    return sys.getrefcount(meta["val"])

@@ -95,6 +95,7 @@ class Record:
     )  # parameters that a step of an observed training had a gradient for, this iteration's or another's
     even: bool = False  # whether all batches of an observed training have one size
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
+    read_later: list[fx.Node] = field(default_factory=list)  # values that an observed training reads after its passes
     logged: dict[str, fx.Node] = field(default_factory=dict)  # what an observed training logs -> the values
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
     sites: Any = None  # the `trace.pyro_sites.Sites` of a step that was called here
