@@ -94,3 +94,39 @@ for epoch in range(20):
 @pytest.mark.parametrize("keeps", ["print(metric.item())", "kept.append(metric)"])
 def test_what_a_metric_alone_is_made_of_may_leave_the_loss_as_it_is(batches: str, keeps: str, tmp_path: Path) -> None:
     assert observed(tmp_path, MEASURED.replace("BATCHES", batches).replace("KEEPS", keeps)) == set()
+
+
+REFINED = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.p = nn.Linear(20, 8), nn.Linear(4, 20)
+
+    def loss(self, x, mu, logvar):
+        y = self.p(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
+        return (y - x).pow(2).sum(1).mean() + 0.5 * (mu.pow(2) + logvar.exp() - 1 - logvar).sum(1).mean()
+
+model = VAE()
+optimizer = torch.optim.Adam(model.parameters())
+data = torch.randn(80, 20)
+for epoch in range(20):
+    for x in BATCHES:
+        mu, logvar = model.q(x).chunk(2, 1)
+        own = [mu.detach().clone().requires_grad_(), logvar.detach().clone().requires_grad_()]
+        inner = torch.optim.SGD(own, 1e-2)
+        for _ in range(3):
+            inner.zero_grad()
+            model.loss(x, *own).backward()
+            inner.step()
+        optimizer.zero_grad()
+        model.loss(x, mu, logvar).backward()
+        optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("batches", ["torch.utils.data.DataLoader(data, batch_size=16)", "data.split(16)"])
+def test_values_that_each_turn_refines_are_no_training(batches: str, tmp_path: Path) -> None:
+    assert observed(tmp_path, REFINED.replace("BATCHES", batches)) == set()

@@ -76,9 +76,10 @@ class Further:
         """
         mine = {id(p) for p in held}
         before = [_trained(t) for t in self.earlier]
-        if not mine or any(mine & tensors for tensors in before):
-            return False
-        if _kinds(mine, modules, births) in [_kinds(tensors, modules, births) for tensors in before]:
+        kinds = _kinds(mine, modules, births)
+        if not kinds or any(mine & tensors for tensors in before):
+            return False  # what no network holds is a value that the script refines
+        if kinds in [_kinds(tensors, modules, births) for tensors in before]:
             return None
         self._end = None
         return True

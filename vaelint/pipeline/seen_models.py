@@ -50,7 +50,7 @@ def models_of(session: Session, training: Training, request: Request) -> list[Se
     found = [
         _model_of(session, request, first, other, lifted, goal, loss, source)
         for goal, loss in zip(first.goals, first.losses, strict=True)
-        if loss is not None
+        if loss is not None and any(goal is own for own in _of_networks(first))
     ]
     if not found:
         raise TargetError("VAE006", "the tensor that backward() is called on does not depend on anything seen in its iteration", "")
@@ -76,6 +76,11 @@ def loss_at(session: Session, request: Request, iteration: Iteration, target: st
             if result.target == target:
                 return result.loss
     return {}
+
+
+def _of_networks(first: Iteration) -> list[Goal]:
+    """The goals whose optimizers move something of the networks, not only values that the script refines; all where none does."""
+    return [g for g in first.goals if not g.optimizers or _held(first, g.optimizers)] or first.goals
 
 
 def _trains_posterior(model: Model, step: ObservedStep) -> bool:

@@ -309,8 +309,9 @@ class _Search:
         real = [n for n in strays if shape(n)]
         if partners and real and not indexes:
             self._report(node, self._home[real[0]], partners[0])
-        stays = (strays and not partners) or (indexes and node.args and node.args[0] in self._home)
-        self._put(node, self._home[strays[0]] if stays else None)  # what is filled, or read with an index, stays where it is
+        read = [n for n in node.args[:1] if indexes and isinstance(n, fx.Node) and n in self._home]
+        stays = read or ([] if partners else strays)  # what is filled, or read with an index, stays where it is
+        self._put(node, self._home[stays[0]] if stays else None)
 
     def _report(self, node: fx.Node, born: fx.Node, partner: fx.Node) -> None:
         place, attribute = _birthplace(self._model, self._record, born)

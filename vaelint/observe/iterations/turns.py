@@ -21,6 +21,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._steps: list[Key] = []
+        self._first: Key | None = None
         self._end: Key | None = None
         self._ended = True  # whether the last one has come since the first one came
         self._waited = 0  # how often the first one came again before the last one did
@@ -28,16 +29,16 @@ class Turns:
     @property
     def several(self) -> bool:
         """Whether an iteration is known to have several steps, and to begin before the first of them."""
-        return self._end is not None and self._end != self._steps[0]
+        return self._end != self._first
 
     def ends(self, held: Sequence[torch.Tensor], place: Span | None, *, alone: bool) -> bool:
         """Whether the step over some parameters ends an iteration. `alone`: no other optimizer was made."""
         step = frozenset(map(id, held)), place
         if self._end is None:
             self._steps.append(step)
-            self._end = self._found(alone)
-        first, last = self._steps[0], self._end
-        if last is None:
+            self._first, self._end = self._found(alone)
+        first, last = self._first, self._end
+        if first is None or last is None:
             return False
         if last == first:
             return step[0] == first[0]
@@ -50,13 +51,13 @@ class Turns:
         self._ended = self._ended or step == last
         return step == last
 
-    def _found(self, alone: bool) -> Key | None:
-        """The last step of an iteration, where that can be told by now. Steps of one kind in a row count as one."""
+    def _found(self, alone: bool) -> tuple[Key | None, Key | None]:
+        """The first and the last step of an iteration, where they can be told by now. Steps of one kind in a row count as one."""
         first, last = self._steps[0], self._steps[-1]
-        if alone or len(self._steps) > _MOST or (len(self._steps) >= _IN_A_ROW and {*self._steps} == {first}):
-            return first
+        if alone or (len(self._steps) >= _IN_A_ROW and {*self._steps} == {first}):
+            return last, last
         kinds = [kind for kind, _ in groupby(self._steps)]
-        if last != first or len(kinds) == 1:
-            return None
+        if kinds.count(last) == 1:
+            return (first, first) if len(self._steps) > _MOST else (None, None)
         before = kinds[-2]
-        return before if self._steps.count(before) == 1 else first
+        return (last, before) if self._steps.count(before) == 1 else (last, last)
