@@ -26,6 +26,13 @@ PLAIN = {  # fixture -> the loop, rows of a batch, the data by their names, what
     "vae911_opponent_moved": (SLICES, 6, {"x": "torch.randn(30, 20)"}, ["rivals = Trainer(Rivals())"], ["rivals.iterate(x)"]),
     "vae911_opponent_moved__whole_model": (SLICES, 6, {"x": "torch.randn(30, 20)"}, ["turns = Turns(Holder())"], ["turns.take(x)"]),
     "vae901_term_moves_nothing__frozen": (SLICES, 12, {"x": "torch.randn(60, 16)"}, ["model = GodwitVAE()"], ["lagging(model, x)"]),
+    "vae207_not_reparameterized__numpy": (
+        SLICES,
+        11,
+        {"x": "torch.randn(55, 18)"},
+        ["model = DuneVAE()", ADAM],
+        ["loss = model(x)", *DOWN],
+    ),
     "vae324_input_without_effect": (
         LOADER, 8, {"tokens": "torch.randint(40, (40, 10))", "lengths": "torch.arange(40) % 10 + 1"},
         ["model = Sentences()", ADAM], ["loss = model(tokens, lengths)", *DOWN],

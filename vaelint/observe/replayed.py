@@ -20,6 +20,7 @@ from vaelint.core.messages import message_of
 from vaelint.observe.afterwards import AFTER
 from vaelint.observe.copies import Parts
 from vaelint.observe.held_optimizers import on_copy
+from vaelint.observe.iterations.entering import OWN_NOISE
 from vaelint.observe.not_replayed import NotReplayedError
 from vaelint.observe.noted_gradients import Copied, note_gradients
 from vaelint.observe.seen import SUM_OF_PASSES, Iteration, Minimised
@@ -273,6 +274,8 @@ class _Run:
             except Exception as error:
                 text = message_of(error).strip().splitlines()
                 raise NotReplayedError(f"{node.name} does not run again: {text[0] if text else type(error).__name__}") from error
+        if node.meta.get(OWN_NOISE) and isinstance(result, torch.Tensor) and not self._as_drawn:
+            return result.flatten()[torch.randperm(result.numel())].view_as(result)
         if not isinstance(result, torch.Tensor) and isinstance(node.meta.get("val"), torch.Tensor):
             return kwargs["out"] if kwargs.get("out") is not None else args[0]  # changed in place
         return result

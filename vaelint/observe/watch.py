@@ -206,6 +206,7 @@ class Watch(Entering):
             self._take_selected()
             if error is not None:
                 record.failure = self.recorder.failure(error)
+            self.note_own_noise()
             record.calls, record.reads = self.modules.calls, self.recorder.reads
             self._note_updates()
             record.held, self.spans.frames = self._variables, None

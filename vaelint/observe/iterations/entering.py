@@ -19,6 +19,8 @@ from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
 
+OWN_NOISE = "noise of NumPy"
+
 
 class Entering:
     """The part of a watch that follows it."""
@@ -121,8 +123,20 @@ class Entering:
     def _take_selected(self) -> None:
         """What the script took out of its data for this iteration, and no network was called on: targets, labels."""
         for node in list(self.recorder.graph.nodes) if self._loose and self.batch else ():
-            if self._is_read(node) and is_selected(node, self.batch):
+            if self._is_read(node) and is_selected(node, self.batch) and not self._is_own(node):
                 self.take("x", node.meta["val"], node)
+
+    def _is_own(self, node: fx.Node) -> bool:
+        """Whether a network makes a value while it runs, such as noise that NumPy draws."""
+        around, kinds = node.meta.get("stack", ())[1:], {type(m).__name__ for m in self.record.model.modules()}
+        methods = {call.caller for call in self.record.functions if call.arguments.get("self") in kinds}
+        return any(place in around for place in methods | {call.span for call in self.modules.calls if not call.depth})
+
+    def note_own_noise(self) -> None:
+        """Marks what networks make of numbers that NumPy drew: another run of the iteration has to draw others."""
+        for node in self.recorder.graph.nodes:
+            if node.op == "call_function" and node.meta.get("random") and not node.all_input_nodes and self._is_own(node):
+                node.meta[OWN_NOISE] = True
 
     def _is_read(self, node: fx.Node) -> bool:
         """Whether anything but an input that was made of it reads a value."""
