@@ -33,6 +33,13 @@ PLAIN = {  # fixture -> the loop, rows of a batch, the data by their names, what
         ["model = DuneVAE()", ADAM],
         ["loss = model(x)", *DOWN],
     ),
+    "vae502_unregistered_module__plain_class": (
+        LOADER,
+        8,
+        {"x": "torch.randn(40, 32)"},
+        ["model = SpoolVAE()", ADAM],
+        ["loss = model.loss(x)", *DOWN],
+    ),
     "vae324_input_without_effect": (
         LOADER, 8, {"tokens": "torch.randint(40, (40, 10))", "lengths": "torch.arange(40) % 10 + 1"},
         ["model = Sentences()", ADAM], ["loss = model(tokens, lengths)", *DOWN],

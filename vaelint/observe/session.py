@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.core.paths import class_file
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
 from vaelint.observe.copies import Parts
@@ -383,5 +384,7 @@ class Session(Scaling, Says):
         tops = [m for m in self.modules if id(m) not in inner and not isinstance(m, Parts) and any(True for _ in m.parameters())]
         if self._used:
             tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
-        tops = without_kept(tops, {i for o in self.optimizers for i in o.parameters})
+        tops = without_kept(
+            tops, {i for o in self.optimizers for i in o.parameters}, lambda kind: self.spans.is_user(class_file(kind) or "<")
+        )
         return named_parts(list(dict.fromkeys(map(unwrapped, tops))), list(frames_from(frame, self.spans)))

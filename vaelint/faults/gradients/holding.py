@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import types
 from collections.abc import Callable, Iterator
 
 import torch
+
+from vaelint.record.held_parts import parts_of_holder
 
 _DEEP = 5
 
@@ -34,32 +33,8 @@ def _path(
     if depth > _DEEP or id(held) in seen or isinstance(held, torch.Tensor):
         return None
     seen.add(id(held))
-    for name, part in _parts(held, own_class):
+    for name, part in parts_of_holder(held, own_class):
         below = _path(part, wanted, own_class, seen, depth + 1)
         if below is not None:
             return [(held, name), *below] if name else below
     return None
-
-
-def _parts(held: object, own_class: Callable[[type], bool]) -> Iterator[tuple[str, object]]:
-    """What a value holds, with the attribute that does, if it is an object with attributes."""
-    if isinstance(held, torch.nn.Module):
-        for part in held.children():
-            yield "", part
-    elif isinstance(held, dict):
-        for part in held.values():
-            yield "", part
-    elif isinstance(held, list | tuple | set):
-        for part in held:
-            yield "", part
-    elif isinstance(held, functools.partial):
-        for part in (held.func, *held.args, *held.keywords.values()):
-            yield "", part
-    elif isinstance(held, types.MethodType):
-        yield "", held.__self__
-    elif isinstance(held, types.FunctionType):
-        for cell in held.__closure__ or ():
-            with contextlib.suppress(ValueError):  # a name that has no value yet
-                yield "", cell.cell_contents
-    elif own_class(type(held)):
-        yield from vars(held).items()
