@@ -26,7 +26,7 @@ from vaelint.observe.noted_gradients import Copied, note_gradients
 from vaelint.observe.seen import SUM_OF_PASSES, Iteration, Minimised
 from vaelint.record import generators
 from vaelint.record.marks import custom_gradient
-from vaelint.record.record import Births, MadeDistribution, ModuleCall, Record, name_of
+from vaelint.record.record import Births, FunctionCall, MadeDistribution, ModuleCall, Record, name_of
 from vaelint.record.walk import functions_behind
 from vaelint.step.step import Outcome
 from vaelint.trace import keras_models, torch_private
@@ -172,8 +172,8 @@ class _Run:
             shapes={self.twin[n]: dims for n, dims in source.shapes.items() if n in self.twin} if self._same_sizes else {},
             symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules), held=source.held,
             asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
-            reads=[self.twin[n] for n in source.reads if n in self.twin],
-            read_later=[self.twin[n] for n in source.read_later if n in self.twin],
+            reads=self._twins_of(source.reads),
+            read_later=self._twins_of(source.read_later),
             notes=list(source.notes),
             logged={name: self.twin[n] for name, n in source.logged.items() if n in self.twin},
         )  # fmt: skip
@@ -188,8 +188,17 @@ class _Run:
         ids = Copied(self._iteration, source, self._built.model, self.values)
         made.optimizers = [on_copy(o, place, ids.one) for o, place in optimizers]
         made.node_for = lambda t: self._seen.get(id(t))
-        made.functions = [replace(c, arguments=self._twins_in(c.arguments), result=self._twins_in(c.result)) for c in source.functions]
+        made.functions = self._functions()
         return made
+
+    def _twins_of(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+        """Those of some recorded nodes that ran again."""
+        return [self.twin[n] for n in nodes if n in self.twin]
+
+    def _functions(self) -> list[FunctionCall]:
+        """The calls of the script's functions, with this run's nodes."""
+        noted = self._source.functions
+        return [replace(c, arguments=self._twins_in(c.arguments), result=self._twins_in(c.result)) for c in noted]
 
     def _twins_in(self, value: Any) -> Any:
         """What a function of the script was given, or gave, with this run's nodes; what is left out is no value any more."""
