@@ -125,7 +125,7 @@ def _first_run(
         facts.update(batch=planned.batch, reason=planned.reason)
     sizes = {symbol: planned.batch} if symbol is not None and planned.batch != batch else None
     runner = Runner(model.tracer, model.step, device, sizes, seconds)
-    runner.until = model.record.last_pass
+    runner.until = model.record.objectives[0] if model.record.objectives else None
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         runner.held = int(torch.cuda.memory_allocated(device))

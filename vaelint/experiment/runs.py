@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vaelint.record.record import Record
+from vaelint.record.record import Objective, Record
 from vaelint.replay.ranges import in_unit
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.ladder import Tracer
@@ -62,7 +62,7 @@ class Runner:
         self.held = 0  # bytes that others hold on the device
         self.dearest = 0.0  # seconds of the longest run so far
         self.squeezed: frozenset[str] = frozenset()  # inputs that are brought into [0, 1]
-        self.until: int | None = None  # the backward pass of the step's own after which a run ends
+        self.until: Objective | None = None  # what the step minimises: a run ends with its passes
         self._ends = time.perf_counter() + seconds
 
     def build(self, training: bool = True) -> Built:

@@ -10,7 +10,7 @@ from torch import fx
 
 from vaelint.core.reach import reachable
 from vaelint.record import ops
-from vaelint.record.record import name_of
+from vaelint.record.record import BackwardCall, name_of
 
 _DRAWS = frozenset({"randn", "randn_like", "normal", "rand", "rand_like", "uniform", "standard_gamma", "bernoulli", "multinomial"})
 
@@ -24,6 +24,28 @@ def made_alike(one: fx.Node, other: fx.Node) -> bool:
     """Whether two losses are the results of the same operations."""
     first, second = (Counter(name_of(n.target) for n in behind(loss) if n.meta.get("grad") and not _is_weight(n)) for loss in (one, other))
     return first == second
+
+
+def without_turns(calls: Sequence[BackwardCall], passes: Sequence[int]) -> tuple[int, ...]:
+    """Of some passes, those that are no further turns of a loop: a turn runs the networks anew, and differentiates at the same place.
+
+    What was made of one run of them at several losses (`for loss in (rec, kl): loss.backward()`) are several.
+    """
+    kept: dict[object, list[int]] = {}
+    made: dict[int, set[fx.Node]] = {}
+    for i in passes:
+        alike = kept.setdefault((calls[i].stack, calls[i].leaves), [])
+        if alike:
+            made.update({j: _live_behind(calls[j].node) for j in (*alike, i) if j not in made})
+        if not alike or any(made[i] & made[j] for j in alike):
+            alike.append(i)
+    return tuple(sorted(i for alike in kept.values() for i in alike))
+
+
+def _live_behind(node: fx.Node) -> set[fx.Node]:
+    """What the gradient of a loss goes through, but for the weights where it ends."""
+    live = reachable([node], lambda n: [m for m in n.all_input_nodes if m.meta.get("grad")])
+    return {n for n in live if n.op == "call_function" and not ops.is_parameter(n)}
 
 
 def _is_weight(node: fx.Node) -> bool:

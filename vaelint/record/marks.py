@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 
 def effect(value: Any, *_: Any) -> Any:
     """The value, after the effect its other arguments stand for (a change in place through a view of it)."""
@@ -18,3 +20,8 @@ def custom_gradient(value: Any, *_: Any) -> Any:
 def attribute(value: Any, name: str) -> Any:
     """A tensor reached through an attribute: `x.data`, `x.T`."""
     return getattr(value, name)
+
+
+def share_of(*gradients: torch.Tensor) -> torch.Tensor:
+    """How often a step counts a loss whose gradients these are, where it reckons that from gradients by itself."""
+    return gradients[0].new_ones(())

@@ -163,6 +163,7 @@ class BackwardCall:
     leaves: frozenset[int]  # ids of what it gives a gradient
     kind: Literal["backward", "grad"]
     moved: set[int] = field(default_factory=set)  # ids of what an optimizer's step of the same step moved by it
+    goes_on: bool = False  # whether it was given what another pass left in the step's own values: both are one, by the chain rule
 
     @property
     def span(self) -> Span | None:
@@ -177,6 +178,7 @@ class Objective:
     passes: tuple[int, ...]  # places in `Record.backwards`
     moved: frozenset[int]
     loss: fx.Node | None = None
+    weights: tuple[float | None, ...] = ()  # how often each pass counts: below 0 where it is climbed; None where no number says it
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from vaelint.core.finding import Span
 from vaelint.late import dataclass
-from vaelint.record.record import Births, LeftTraining, MadeDistribution, Record, Rung, UsedUp
+from vaelint.record.record import Births, LeftTraining, MadeDistribution, Objective, Record, Rung, UsedUp
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -126,13 +126,13 @@ def record_step(
     *,
     watch: bool = False,
     calls_in: Callable[[str], bool] | None = None,
-    until: int | None = None,
+    until: Objective | None = None,
     as_is: bool = False,
 ) -> Record:
     """Runs `step(model, inputs)` under the recorder. What user code raises is kept in `Record.failure` with the partial graph.
 
     With `watch`, each node also knows the names that held tensors when it ran: `meta["scopes"]`. With `calls_in`, calls of functions
-    of the files it names are noted in `Record.functions`. With `until`, the step ends after its own backward pass of that number; with
+    of the files it names are noted in `Record.functions`. With `until`, the step ends when that objective's passes have run; with
     `as_is` its optimizers move what they move, and its backward passes free what they free.
 
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
@@ -159,7 +159,7 @@ class Recording:
         rung: Rung,
         watch: bool,
         calls_in: Callable[[str], bool] | None,
-        until: int | None = None,
+        until: Objective | None = None,
         as_is: bool = False,
     ) -> None:
         self._built, self._inputs, self._spans, self._calls_in = built, inputs, spans, calls_in
@@ -245,7 +245,7 @@ class Recording:
             return
         record.loss_value = updates.loss_of(main)
         record.loss = recorder.node_for(record.loss_value)
-        others = [replace(o, loss=recorder.node_for(updates.loss_of(o))) for o in found if o is not main]
+        others = [replace(o, loss=recorder.node_for(updates.loss_of(o))) for o in found if not set(o.passes) & set(main.passes)]
         record.objectives = [replace(main, loss=record.loss), *others]
 
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from vaelint.record import generators
 from vaelint.record.looked_at import LookedAt
 from vaelint.record.marks import attribute, custom_gradient, effect
-from vaelint.record.record import Failure
+from vaelint.record.record import Failure, Objective
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
 from vaelint.trace.arguments_of_calls import MUTATORS, as_it_is, holds_tensor, in_place, names_place, number, without_expressions
@@ -41,6 +41,7 @@ _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
 GRAD_GETTER = _T.grad.__get__  # type: ignore[union-attr]
+_SETTERS = {GRAD_SETTER: Updates.put, _T.data.__set__: Updates.put_data}  # type: ignore[attr-defined]
 _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
@@ -58,7 +59,7 @@ class Recorder(TorchFunctionMode):
         *,
         fake: bool,
         watch: bool = False,
-        until: int | None = None,
+        until: Objective | None = None,
         as_is: bool = False,
     ) -> None:
         super().__init__()
@@ -227,8 +228,8 @@ class Recorder(TorchFunctionMode):
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
         self.current = None
-        if name == "__set__" and func == GRAD_SETTER:
-            self.updates.put(args[0], args[1])
+        if name == "__set__" and func in _SETTERS:
+            _SETTERS[func](self.updates, args[0], args[1])
         if isinstance(result, torch.Tensor) and name == "mul" and sys._getframe(1).f_globals.get("__name__") == _SCALER:
             self._scaled[id(result)] = args[0]
         with torch_private.no_torch_function():  # what is asked of tensors here is nobody else's business, and need not pass other modes
@@ -274,8 +275,7 @@ class Recorder(TorchFunctionMode):
         result = func(*args)
         if not isinstance(result, torch.Tensor) or (self.live and getattr(func.__self__, "__name__", "") == "grad"):
             return result
-        known = self._nodes.get(id(result))
-        if known is None:
+        if id(result) not in self._nodes:
             name = getattr(func.__self__, "__name__", "attribute")
             self._record(attribute, (args[0], name), {}, result, False)
         return result
@@ -321,7 +321,7 @@ class Recorder(TorchFunctionMode):
             target = kwargs["out"] if kwargs.get("out") is not None else args[0] if args else result
             if result is not target and not isinstance(result, torch.Tensor):
                 node.meta["returns_none"] = True
-            if isinstance(target, torch.Tensor):
+            if isinstance(target, torch.Tensor) and func != _T.requires_grad_:
                 self._changed(target, node)
         self._bind_result(target, node, stack)
         return result

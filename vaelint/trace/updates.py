@@ -21,10 +21,12 @@ from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.record.gradient_clips import limits_gradients
-from vaelint.record.losses import behind, compares, draws, made_alike
+from vaelint.record.losses import behind, compares, draws, made_alike, without_turns
 from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective
 from vaelint.record.walk import functions_behind, leaves_behind
 from vaelint.trace import torch_private
+from vaelint.trace.by_hand.handed import NO_PASS, Handed
+from vaelint.trace.by_hand.pass_arguments import gradient_of, keeps_graph, of_function, tensors_in
 
 if TYPE_CHECKING:
     from vaelint.trace.recorder import Recorder
@@ -40,12 +42,12 @@ class Finished(BaseException):
 class Updates:
     """The backward passes of one recorded step, and what became of their gradients.
 
-    `trained` are the ids of the model's parameters. With `until`, the step ends after the backward pass of that number.
+    `trained` are the ids of the model's parameters. With `until`, the step ends when the passes of that objective have run.
     """
 
     recorder: Recorder
     trained: frozenset[int]
-    until: int | None = None
+    until: Objective | None = None
     as_is: bool = False
     calls: list[BackwardCall] = field(default_factory=list)
     idle: list[IdleStep] = field(default_factory=list)
@@ -61,13 +63,16 @@ class Updates:
     _cleared: dict[int, Span | None] = field(default_factory=dict)  # parameter -> what cleared a gradient that no step had used
     _lost: dict[int, dict[int, Span | None]] = field(default_factory=dict)  # pass -> the parameters whose gradient was cleared unused
     _read: set[int] = field(default_factory=set)  # passes whose gradients the step looked at: they may have been kept elsewhere
-    _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
+    handed: Handed = field(init=False)
     _given: set[int] = field(default_factory=set)  # parameters whose gradient the next step is handed
     _limits: dict[Span, tuple[float, dict[int, torch.Tensor]]] = field(default_factory=dict)  # what limits by norm, which, since no step
     _climbing: set[int] = field(default_factory=set)  # parameters whose optimizer makes larger what is differentiated
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
     _begun: int = 0  # how many passes there had been when the turn that is recorded began
     _over: set[int] = field(default_factory=set)  # ids of losses whose gradient cannot be taken once more
+
+    def __post_init__(self) -> None:
+        self.handed = Handed(self.recorder)
 
     # --- the passes ------------------------------------------------------------------------------------------------
 
@@ -77,20 +82,20 @@ class Updates:
         Fake tensors have no values, so their gradients are zeros. Raises what autograd raises.
         """
         given = dict(zip(("of", "gradient", "retain_graph", "create_graph", "inputs"), args, strict=False)) | dict(kwargs)
-        roots = _tensors(given.get("of", given.get("tensors")))
+        roots = tensors_in(given.get("of", given.get("tensors")))
         leaves = leaves_behind(*roots)
         if (chosen := given.get("inputs")) is not None:
             reached = {id(t) for t in leaves}
-            leaves = [t for t in _tensors(chosen) if id(t) in reached]
+            leaves = [t for t in tensors_in(chosen) if id(t) in reached]
         weights = given.get("gradient", given.get("grad_tensors"))
-        number = self.begin("backward", roots, weights, _keeps(given), leaves, self.recorder.spans.stack(sys._getframe(2)))
+        number = self.begin("backward", roots, weights, keeps_graph(given), leaves, self.recorder.spans.stack(sys._getframe(2)))
         with torch_private.no_torch_function():
             if self.as_is:
                 func(*args, **kwargs)
             elif not self.recorder.fake:
                 keeping = {k: v for k, v in given.items() if k not in ("of", "tensors")} | {"retain_graph": True}
                 first = given["of"] if "of" in given else given["tensors"]
-                func(first, **keeping) if func is torch.Tensor.backward else torch.autograd.backward(first, **_of_function(keeping))
+                func(first, **keeping) if func is torch.Tensor.backward else torch.autograd.backward(first, **of_function(keeping))
             else:
                 for leaf in leaves:
                     leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
@@ -103,13 +108,14 @@ class Updates:
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         with torch_private.no_torch_function():
             found = func(*args, **kwargs) if self.as_is else func(**given | {"retain_graph": True})
-        leaves = [t for t in _tensors(given["inputs"]) if t.is_leaf]
-        self.inner |= {id(t) for t in _tensors(given["inputs"])} - self.trained
+        inputs, number = tensors_in(given["inputs"]), NO_PASS
+        leaves = [t for t in inputs if t.is_leaf]
+        self.inner |= {id(t) for t in inputs} - self.trained
         if any(id(t) in self.trained for t in leaves):
-            stack, outputs = self.recorder.spans.stack(sys._getframe(2)), _tensors(given["outputs"])
-            number = self.begin("grad", outputs, given.get("grad_outputs"), _keeps(given), leaves, stack)
-            self._results.update({id(g): number for g in found if isinstance(g, torch.Tensor)})
+            stack, outputs = self.recorder.spans.stack(sys._getframe(2)), tensors_in(given["outputs"])
+            number = self.begin("grad", outputs, given.get("grad_outputs"), keeps_graph(given), leaves, stack)
             self._end_after(number)
+        self.handed.given(number, inputs, found)
         return found
 
     def begin(
@@ -125,6 +131,7 @@ class Updates:
         loss = self._summed([self.recorder.before_scaling(root) for root in roots], weights)
         node = self.recorder.to_arg(loss)
         call = BackwardCall(loss, keeps, stack, node, len(self.recorder.graph.nodes), frozenset(map(id, leaves)), kind)
+        call.goes_on = self.handed.continues(tensors_in(weights))
         self.calls.append(call)
         if kind == "backward":
             self._note_piled(leaves, call.span)
@@ -138,7 +145,7 @@ class Updates:
             self._joined += [(earlier, number) for earlier in held if id(leaf) in self.trained]
             held.add(number)
         if any(id(root) in self._losses for root in roots):
-            self._scaled.update({id(p): (g, torch_private.changes_of(g)) for p in leaves if (g := _gradient(p)) is not None})
+            self._scaled.update({id(p): (g, torch_private.changes_of(g)) for p in leaves if (g := gradient_of(p)) is not None})
 
     def _summed(self, roots: Sequence[torch.Tensor], weights: Any) -> torch.Tensor:
         """What a pass differentiates as one value: several summed, each times the gradient that it was given."""
@@ -149,15 +156,15 @@ class Updates:
             total = self._made(torch.add, total, part if part.numel() == 1 else self._made(torch.sum, part))
         return total
 
-    def _made(self, func: Function, *args: torch.Tensor) -> torch.Tensor:
+    def _made(self, func: Function, *args: torch.Tensor | float) -> torch.Tensor:
         """A value of the record that the user did not write: a sum of what the step differentiates."""
         with torch_private.no_torch_function():
-            made: torch.Tensor = func(*(a.detach() if id(a) in self._over else a for a in args))
+            made: torch.Tensor = func(*(a.detach() if isinstance(a, torch.Tensor) and id(a) in self._over else a for a in args))
             self.recorder.record_made(func, args, made)
         return made
 
     def _end_after(self, number: int) -> None:
-        if self.until is not None and number >= self.until:
+        if self.until is not None and number >= self.until.passes[-1]:
             raise Finished
 
     def repeat(self, leaves: Sequence[torch.Tensor], place: Span | None) -> None:
@@ -168,6 +175,7 @@ class Updates:
         """Another turn of a training begins, with a record of its own. What was made in earlier ones is let go of."""
         self.recorder, self.trained = recorder, self.trained | recorder.modules.trained  # what is frozen by now as well
         self._begun = len(self.calls)
+        self.handed = Handed(recorder)
         held = set[int]().union(*self._held.values())
         for number in (n for n in range(len(self.calls)) if n not in held):
             call = self.calls[number]
@@ -175,17 +183,21 @@ class Updates:
 
     # --- what became of the gradients --------------------------------------------------------------------------------
 
+    def put_data(self, leaf: torch.Tensor, value: torch.Tensor) -> None:
+        """`p.data = value` of the step."""
+        self.handed.data[id(leaf)] = value
+
     def put(self, leaf: torch.Tensor, gradient: object) -> None:
         """`p.grad = g`, or `= None`, of the step."""
         if gradient is None:
             self.clear([leaf], None)
-        elif (number := self._results.get(id(gradient))) is not None:
+        elif (number := self.handed.put(leaf, gradient)) is not None:
             self._held[id(leaf)] = {number}
 
     def use(self, held: Sequence[torch.Tensor], gradients: Sequence[object]) -> None:
         """An optimizer is handed gradients beside its parameters: those that `autograd.grad` gave are these parameters' from now on."""
         for leaf, gradient in zip(held, gradients, strict=False):
-            if (number := self._results.get(id(gradient))) is not None:
+            if (number := self.handed.put(leaf, gradient)) is not None:
                 self._held[id(leaf)] = {number}
                 self._given.add(id(leaf))
 
@@ -205,10 +217,13 @@ class Updates:
     def look(self, leaf: torch.Tensor, frame: FrameType) -> None:
         """The step reads a gradient."""
         self._read |= self._held.get(id(leaf), set())
+        self.handed.looked(leaf, gradient_of(leaf), self._held.get(id(leaf), ()))
         limits = limits_gradients(frame)
         if (limits is not None or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(frame, limit=1)):
             self._looked = stack[0]
             if limits is not None:
+                if id(leaf) not in self._held and self.handed.was_put(leaf):
+                    self._take(self.handed.in_gradients(self.recorder.modules.parameters))
                 self._note_limited(leaf, stack[0], limits)
                 self._limits.setdefault(stack[0], (limits, {}))[1][id(leaf)] = leaf
 
@@ -224,7 +239,7 @@ class Updates:
 
     def scale(self, losses: object) -> None:
         """What a GradScaler gave for a loss."""
-        self._losses.update({id(t): t for t in _tensors(losses)})
+        self._losses.update({id(t): t for t in tensors_in(losses)})
 
     def unscale(self, held: Sequence[torch.Tensor]) -> None:
         """A GradScaler takes its scale out of the gradients of some parameters."""
@@ -238,7 +253,7 @@ class Updates:
     def _note_piled(self, leaves: Sequence[torch.Tensor], place: Span | None) -> None:
         """Notes the parameters whose new gradients are added to what a step has used already."""
         if not self.recorder.fake:
-            piled = [p for p in leaves if id(p) in self._used and (g := _gradient(p)) is not None and bool(g.detach().any())]
+            piled = [p for p in leaves if id(p) in self._used and (g := gradient_of(p)) is not None and bool(g.detach().any())]
             self._piled.update({id(p): place for p in piled})
 
     def _note_stale(self, leaves: Sequence[torch.Tensor], call: BackwardCall) -> None:
@@ -253,7 +268,7 @@ class Updates:
         """Notes the limits whose gradients, of which a step has used some, are smaller by now than they were made."""
         for place, (limit, of) in [(p, given) for p, given in self._limits.items() if held & set(given[1])]:
             del self._limits[place]
-            found = [float(g.detach().double().norm()) for p in of.values() if not self.recorder.fake and (g := _gradient(p)) is not None]
+            found = [float(g.detach().double().norm()) for p in of.values() if not self.recorder.fake and (g := gradient_of(p)) is not None]
             if limit > (norm := math.hypot(*found)) > 0:
                 self.uses.append(GradientUse("shrunk", frozenset(of), place, len(self.calls), by=limit / norm, limit=limit))
 
@@ -269,7 +284,7 @@ class Updates:
 
     def used(self, held: Sequence[torch.Tensor], place: Span | None) -> None:
         """An optimizer has used these gradients, and evaluates its closure again before its step is over."""
-        self._used.update({id(p): place for p in held if _gradient(p) is not None})
+        self._used.update({id(p): place for p in held if gradient_of(p) is not None})
 
     def step(self, held: Sequence[torch.Tensor], place: Span | None, climbs: bool = False) -> bool:
         """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded.
@@ -277,6 +292,7 @@ class Updates:
         `climbs`: it makes larger what was differentiated.
         """
         self._climbing |= set(map(id, held)) if climbs else set()
+        self._take(self.handed.in_gradients(held))
         fed = [p for p in held if id(p) in self._held and (p.grad is not None or id(p) in self._given)]
         for p in fed:
             for number in self._held.pop(id(p)):
@@ -300,6 +316,20 @@ class Updates:
             self._cleared.pop(id(p), None)
         return self.as_is or not mine
 
+    def _take(self, made_of: Mapping[int, set[int]]) -> None:
+        """The gradients of some parameters were put together of these passes."""
+        for leaf, passes in made_of.items():
+            self._held.setdefault(leaf, set()).update(passes)
+            self._joined += [(one, other) for one in passes for other in passes if one < other and leaf in self.trained]
+
+    def _note_moved_by_hand(self) -> None:
+        """Notes which passes moved what no optimizer did."""
+        left = self.trained.difference(*(u.of for u in self.uses if u.kind == "stepped"))
+        self._take(made_of := self.handed.in_parameters([p for p in self.recorder.modules.parameters if id(p) in left]))
+        for leaf in made_of:
+            for number in self._held.pop(leaf):
+                self.calls[number].moved.add(leaf)
+
     # --- what was minimised --------------------------------------------------------------------------------------------
 
     def objectives(self) -> list[Objective]:
@@ -308,6 +338,7 @@ class Updates:
         Passes whose gradients add up before a step uses them are one objective; the turns of a loop stand for one. A loss that moved
         nothing of the model (an inner loop over variables of its own) is none.
         """
+        self._note_moved_by_hand()
         moves = any(c.moved & self.trained for c in self.calls)
         counted = {i: (c.moved if moves else c.leaves) & self.trained for i, c in enumerate(self.calls)}
         passes = [i for i, owned in counted.items() if owned]
@@ -319,15 +350,16 @@ class Updates:
         while left:
             group = sorted(reachable(left[:1], lambda i: [j for k, j in pairs if k == i and j in passes]))
             left = [i for i in left if i not in group]
-            first: dict[Any, int] = {}
-            for i in group:
-                first.setdefault((self.calls[i].stack, self.calls[i].leaves), i)
+            chosen = without_turns(self.calls, group)
             owned = frozenset[int]().union(*(counted[i] for i in group))
-            merged.setdefault((frozenset(first), owned), Objective(tuple(sorted(first.values())), owned))
+            first = frozenset((self.calls[i].stack, self.calls[i].leaves) for i in chosen)
+            sign = -1.0 if moves and owned <= self._climbing else 1.0
+            weights = tuple(w and sign * w for w in self.handed.weights(chosen, owned))
+            merged.setdefault((first, owned), Objective(chosen, owned, weights=weights))
         return list(merged.values())
 
     def loss_of(self, objective: Objective) -> torch.Tensor:
-        """The one loss of an objective: of several passes, the sum; minus that, where the optimizer makes it larger.
+        """The one loss of an objective: of several passes, the sum, each as often as the step counts it.
 
         Of passes on values, one that cannot be asked again counts without its gradient: between two, a step may change in place what only
         the first one needed.
@@ -335,11 +367,10 @@ class Updates:
         roots = [self.calls[i].of for i in objective.passes]
         over = {id(r) for r in roots if not self.recorder.fake and any(map(torch_private.is_broken, functions_behind(r)))}
         self._over = over if len(over) < len(roots) else set()
-        loss = self._summed(roots, None)
-        climbs = bool(objective.moved) and objective.moved <= self._climbing
-        loss = self._made(torch.neg, loss) if climbs else loss
-        if (climbs or len(objective.passes) > 1) and (node := self.recorder.node_for(loss)) is not None:
-            node.meta["stack"] = self.calls[objective.passes[-1]].stack
+        stacks = [self.calls[i].stack for i in objective.passes]
+        loss = self._summed(self.handed.weighed(roots, objective, stacks, self._made), None)
+        if loss is not roots[0] and (node := self.recorder.node_for(loss)) is not None:
+            node.meta["stack"] = stacks[-1]
         return loss
 
     def chosen(self, objectives: Sequence[Objective], left: torch.Tensor | None) -> Objective | None:
@@ -347,8 +378,11 @@ class Updates:
         the one that holds something against the data as they are, the one whose gradient goes through a draw, the one a number left in
         `loss` was taken from, the one that moves most.
 
-        None where the step's own loss, not differentiated yet, was made with the gradients of the others.
+        None where the step's own loss, not differentiated yet, was made with the gradients of the others. Another run of a step has the
+        objective that it was run for.
         """
+        if self.until is not None and len(self.calls) > self.until.passes[-1]:
+            return self.until
         node = self.recorder.node_for(left) if left is not None else None
         live = node is not None and left is not None and left.requires_grad
         passes = [self.calls[i] for o in objectives for i in o.passes]
@@ -363,27 +397,8 @@ class Updates:
             of_data = any(m.op == "placeholder" for n in nodes for m in behind(n))
             return live and related, of_data, compares(nodes), draws(nodes), related, self._size(objective)
 
-        return max(objectives, key=fitness, default=None)
+        begun = [o for o in objectives if not all(self.calls[i].goes_on for i in o.passes)]
+        return max(begun or objectives, key=fitness, default=None)
 
     def _size(self, objective: Objective) -> int:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
-
-
-def _keeps(given: Mapping[str, Any]) -> bool:
-    return bool(given.get("retain_graph") or given.get("create_graph"))
-
-
-def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:
-    """A gradient as it is, read by nobody's code."""
-    with torch_private.no_torch_function():
-        return leaf.grad
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    """The tensors of an argument that is one, or several."""
-    return [value] if isinstance(value, torch.Tensor) else [t for t in value or () if isinstance(t, torch.Tensor)]
-
-
-def _of_function(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Tensor.backward` as `torch.autograd.backward` calls them."""
-    return {("grad_tensors" if k == "gradient" else k): v for k, v in given.items()}

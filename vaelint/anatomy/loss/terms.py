@@ -91,10 +91,11 @@ def _cut_inside(node: fx.Node, flow: Flow) -> fx.Node | None:
 
 def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     """The summands of a node that is linear in them; empty when it is not."""
-    if node.op != "call_function" or node not in flow.learned:
+    ins = ops.value_inputs(node)
+    begins = node.meta.get("grad") and not any(n.meta.get("grad") for n in ins)  # `mu.detach().requires_grad_()`: the step's own variable
+    if node.op != "call_function" or node not in flow.learned or begins:
         return []
     name = ops.op(node)
-    ins = ops.value_inputs(node)
     live = [n for n in ins if n in flow.learned]
     if name in ops.ADD:
         return [] if adds_largest_again(node) else ins
