@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.factors_of_one import one_in
 from vaelint.anatomy.loss.terms import Term
 from vaelint.record import ops
 from vaelint.replay.replay import Replay
@@ -18,12 +19,23 @@ def silence_others(term: Term, replay: Replay, sizes: Mapping[str, int]) -> dict
     on_path = {n for leaf in term.leaves for n in (*leaf.chain, leaf.node)}
     silenced: dict[fx.Node, Any] = {}
     for node in on_path:
+        if ops.op(node) in ops.MUL:
+            ones = [one for n in ops.value_inputs(node) if n not in on_path and (one := one_in(n)) is not None]
+            silenced.update({n: _of_one(n, node, replay, sizes) for n in ones})
         if ops.op(node) not in ops.ADD | ops.JOIN or node in {leaf.node for leaf in term.leaves}:
             continue
         for operand in ops.value_inputs(node):
             if operand not in on_path and operand not in silenced and not _is_size(operand, node):
                 silenced[operand] = _zeros(operand, replay, sizes)
     return silenced
+
+
+def _of_one(factor: fx.Node, product: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> torch.Tensor:
+    """Ones in the place of a factor of one, with its axes where the product has them of it: its gradient is the draw's, not the term's."""
+    costs = [n.meta["val"].shape for n in ops.value_inputs(product) if one_in(n) is None and isinstance(n.meta.get("val"), torch.Tensor)]
+    spreads = product.meta["val"].shape not in costs
+    size = replay.shape_of(factor, sizes) if spreads else (1,) * factor.meta["val"].dim()
+    return torch.ones(size, dtype=torch.float64)
 
 
 def _is_size(operand: fx.Node, user: fx.Node) -> bool:

@@ -102,7 +102,9 @@ def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapp
         fitted = fit_bernoulli(fact.term, site, loss, replay, sizes, even)
         return 0.0 if fitted is None else fitted.weight
 
-    fact.latent = own_symbols(replay.texts_of(site.z), symbols)
+    texts, drawn = replay.texts_of(site.z), sample_axes(site)
+    fact.latent = own_symbols(tuple(t for d, t in enumerate(texts) if d not in drawn), symbols)
+    fact.samples = tuple(texts[d] for d in drawn if d < len(texts))
     forms: tuple[tuple[Verdict, Callable[[float, Mapping[str, int]], float]], ...] = (
         ("bernoulli", bernoulli),
         ("categorical", categorical),

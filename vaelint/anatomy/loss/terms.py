@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.conditioned_addends import chosen_by_condition, compared
 from vaelint.anatomy.loss.exponents import adds_largest_again
+from vaelint.anatomy.loss.factors_of_one import costs_of_one, is_baseline, is_own_variable
 from vaelint.anatomy.loss.masked_addends import picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
@@ -66,14 +67,15 @@ def expand(loss: fx.Node, flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = 
             and any(n.meta.get("grad") for n in ops.value_inputs(node))
         ):
             cut = node  # under no_grad
-        parts = [] if node in stop else _addends(node, flow)
-        if not parts:
+        baseline = is_baseline(node)  # its value is 0
+        whole = node in stop or baseline or is_own_variable(node)
+        parts = [] if whole else costs_of_one(node) or _addends(node, flow)
+        if not parts and not baseline:
             factors = tuple(
                 f for link in chain if ops.op(link) in ops.MUL for f in ops.value_inputs(link) if f in flow.data and f not in flow.learned
             )
             leaves.append(Leaf(node, chain, factors=factors, detached=cut or _cut_inside(node, flow)))
-        else:
-            todo.extend((p, (*chain, node), cut) for p in reversed(parts))
+        todo.extend((p, (*chain, node), cut) for p in reversed(parts))
     leaves.sort(key=lambda leaf: flow.order[leaf.node])
     return leaves
 
@@ -91,11 +93,10 @@ def _cut_inside(node: fx.Node, flow: Flow) -> fx.Node | None:
 
 def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     """The summands of a node that is linear in them; empty when it is not."""
-    ins = ops.value_inputs(node)
-    begins = node.meta.get("grad") and not any(n.meta.get("grad") for n in ins)  # `mu.detach().requires_grad_()`: the step's own variable
-    if node.op != "call_function" or node not in flow.learned or begins:
+    if node.op != "call_function" or node not in flow.learned:
         return []
     name = ops.op(node)
+    ins = ops.value_inputs(node)
     live = [n for n in ins if n in flow.learned]
     if name in ops.ADD:
         return [] if adds_largest_again(node) else ins

@@ -13,7 +13,7 @@ from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
-from vaelint.record.walk import forward
+from vaelint.record.walk import behind, forward
 from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbm
 _ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "repeat_interleave"})
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
+_REPEATED = frozenset({"expand", "expand_as", "broadcast_to"})
 _CATEGORICAL = frozenset({"gumbel_softmax"})
 _MOVES = frozenset({"tile", "roll", "flip", "fliplr", "flipud", "rot90", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"})
 """What puts values at other places, or at several, and changes none."""
@@ -52,10 +53,11 @@ _MOVES = frozenset({"tile", "roll", "flip", "fliplr", "flipud", "rot90", "repeat
 
 def sample_axes(site: Site) -> tuple[int, ...]:
     """The axes of z along which one posterior is drawn several times: the mean has no entries of its own there."""
-    if site.mu is None or not site.noise:
+    z, mu = shape(site.z), shape(site.mu) if site.mu is not None else ()
+    if site.mu is None or not (site.noise or z == mu):
         return ()
-    z, mu = shape(site.z), shape(site.mu)
-    return tuple(d for d, n in enumerate(z) if n != 1 and (d < len(z) - len(mu) or mu[d - len(z) + len(mu)] == 1))
+    added = len(z) - len(shape(behind(site.mu, _REPEATED)))  # in front of the mean, by a distribution that was asked for several
+    return tuple(d for d, n in enumerate(z) if n != 1 and (d < added or mu[d - len(z) + len(mu)] == 1))
 
 
 def find_sites(flow: Flow) -> list[Site]:

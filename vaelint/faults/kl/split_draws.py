@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.loss.factors_of_one import is_baseline
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
@@ -100,9 +101,9 @@ def _scores_of_other_draws(model: Model) -> list[SplitDraws]:
 
 
 def _products(model: Model) -> Iterator[tuple[fx.Node, fx.Node]]:
-    """Both orders of each product that moves with the loss, where the second factor does."""
+    """Both orders of each product that moves with the loss, where the second factor does; not of what a baseline takes off."""
     moved = gradients_of(model).of_loss
     for node in model.flow.sorted(moved):
-        factors = ops.value_inputs(node) if ops.op(node) in ops.MUL else []
+        factors = ops.value_inputs(node) if ops.op(node) in ops.MUL and not is_baseline(node) else []
         if len(factors) == 2:
             yield from ((a, b) for a, b in (factors, factors[::-1]) if b in moved)

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.loss.factors_of_one import one_in
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import reachable
@@ -55,8 +56,17 @@ def has_score_function(model: Model, site: Site) -> bool:
         )
 
     heads = {*site.heads} if site.kind != "categorical" else {n for h in site.heads for n in raw_forms(model, h)}
+    if any(_carries_score(leaf, site, heads, flow) and sees_decoded(leaf.node) for leaf in model.leaves):
+        return True
     held = (leaf for leaf in model.leaves if _sees_draw(leaf, site, flow) and any(h in leaf.frontier for h in heads))
     return any(is_weighed_by_decoded(leaf) for leaf in held)
+
+
+def _carries_score(leaf: Leaf, site: Site, heads: set[fx.Node], flow: Flow) -> bool:
+    """Whether a factor of one on an addend's way up brings it the gradient of the draw's log-probability."""
+    path = {leaf.node, *leaf.chain}
+    outer = (n for link in leaf.chain if ops.op(link) in ops.MUL for n in ops.value_inputs(link) if n not in path and one_in(n))
+    return any(site.z in (behind := flow.ancestors(n)) and not heads.isdisjoint(behind) for n in outer)
 
 
 def _sees_draw(leaf: Leaf, site: Site, flow: Flow) -> bool:
