@@ -2,8 +2,9 @@
 
 ## What it does
 Finds the log-determinant of a normalising flow among the addends of the loss, by its value, and measures its weight
-against that of the KL of z_0, or of log p(z_K). Both belong to one expectation and must weigh the same. Reports as well
-a log p(z_K) of a value that is bent, with no log-determinant anywhere.
+against that of the KL of z_0, or of log q_0(z_0). Both belong to one density and must weigh the same; log p(z_K) may have
+another weight, as where the joint density is tempered. Reports as well a log p(z_K) of a value that is bent, with no
+log-determinant anywhere.
 
 ## Why is this bad
 In log q_K(z_K) = log q_0(z_0) - log|det dz_K/dz_0| (Rezende and Mohamed 2015, equation 13) the two are one density. A

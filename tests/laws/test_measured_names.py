@@ -120,6 +120,12 @@ def test_a_learned_scale_weighs_as_its_logarithm_does(tmp_path: Path) -> None:
     assert [t["kernel"] for t in loss["terms"] if t["role"] == "reconstruction"] == ["Gaussian with learned variance"]
 
 
+TEMPERED = """
+        q, p = (-0.5 * t.sum(-1) for t in (logvar + (z - mu).square() / logvar.exp(), z.square()))
+        return (q - 0.2 * (p - error)).mean()"""
+BENT = """
+        z0, z = z, z + 0.1 * torch.tanh(self.dec.bias[:3] * z)
+        error = 0.5 * (self.dec(z) - x).square().sum(-1)""" + TEMPERED.replace("(z - mu)", "(z0 - mu)")
 MASKED = """
         kept = y > 0
         return (self.dec(z)[kept] - x[kept]).square().mean() + kl.mean()"""
@@ -141,6 +147,15 @@ def test_parts_that_are_weighed_apart_have_no_one_beta(tmp_path: Path) -> None:
     loss = said_of(tmp_path, {"loss": PARTS}).loss
     assert [t["role"] for t in loss["terms"]] == ["reconstruction", "reconstruction", "kl"]
     assert loss["beta"] is None and "one part of the data more than one of another" in loss["notes"][0]
+
+
+@pytest.mark.parametrize("loss", [TEMPERED, BENT])
+def test_a_tempered_joint_density_has_no_beta(tmp_path: Path, loss: str) -> None:
+    """log q and log p have two weights: neither is that of a KL."""
+    told = said_of(tmp_path, {"loss": loss}).loss
+    assert told["beta"] is None and "another for the prior" in told["notes"][0]
+    plain = said_of(tmp_path, {"loss": loss.replace("0.2 * (p - error)", "p + error")}).loss
+    assert plain["beta"]["value"] == pytest.approx(1.0)
 
 
 def test_what_is_one_number_already_is_no_sum_over_the_batch(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from vaelint.anatomy.kl.kl_families import LAPLACE
 from vaelint.anatomy.kl.kl_points import Points, match, points_of, values_of
 from vaelint.anatomy.kl.kl_probe import KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice
-from vaelint.anatomy.kl.readings import fit
+from vaelint.anatomy.kl.readings import agree, fit
 from vaelint.anatomy.posterior.sites import Site
 
 
@@ -37,16 +37,18 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
     if res < 1e-5:
         if not slice_.others and _closed_form_at_draw(slice_, site, sizes, spread, a):
             return KlProbe("wrong", a, monte_carlo=True, reason="the closed form is given the draw z where it wants the mean")
-        prior = (0.0, 1.0)
+        prior, apart = (0.0, 1.0), False
         if slice_.others:  # the slope holds the weight and the learned prior's variance in one
             w = drawn_weight(slice_, site, sizes, spread)
             if w is None or w / a <= 0:
                 return KlProbe("other", monte_carlo=True, reason="its weight and the learned prior's variance could not be told apart")
             prior, a = (-b / a, math.sqrt(w / a)), w
+        elif (w := drawn_weight(slice_, site, sizes, spread)) is not None:
+            apart = not agree(a, w)
         if a > 0 and not slice_.others and _entropy_is_charged(slice_, site, sizes, spread, a):
             reason = "log q(z) enters with the wrong sign: it is the entropy that is charged for"
             return KlProbe("wrong", a, monte_carlo=True, reason=reason, entropy=True)
-        return KlProbe("sign" if a < 0 else "monte_carlo", a, prior=prior, monte_carlo=True)
+        return KlProbe("sign" if a < 0 else "monte_carlo", a, prior=prior, monte_carlo=True, apart=apart)
     (a, _), res = fit(g, [torch.cat(m_all), torch.ones_like(z)])
     if res < 1e-5 and a > 0 and _entropy_alone(slice_, site, sizes, spread):
         return KlProbe("at_mean", a, monte_carlo=True, reason="log p is taken at the posterior's mean, log q at the draw")

@@ -60,6 +60,7 @@ class KlProbe:
     learned_prior: bool = False
     distance: bool = False  # it is no KL, and holds the posterior to N(0, 1) all the same: a Wasserstein distance, one of moments
     several: bool = False  # it holds the posterior to a fixed prior and to learned ones: the weight is of all together
+    apart: bool = False  # log q(z) and log p(z) have two weights: the one told is that of log p
     entropy: bool = False  # it is the part in the scale alone that is off, and has the wrong sign
     whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
     correlated: bool = False  # whole, and the prior's dimensions are correlated

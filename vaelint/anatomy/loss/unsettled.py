@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl.kl_at_end import is_weighed_apart
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.extras import Extra
 from vaelint.anatomy.loss.facts import Beta, ReconFact
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
     """What keeps the weight of a KL against its reconstruction from being the beta of the objective; "" where nothing does."""
-    if any(e.kind == "held" for e in extras):
+    if any(e.kind == "held" for e in extras) or is_weighed_apart(model, beta.kl):
         return "the KL has one weight for the posterior and another for the prior"
     if any(_weighs_parts_apart(beta.recon, other) for other in model.recons):
         return "the reconstruction weighs an element of one part of the data more than one of another"

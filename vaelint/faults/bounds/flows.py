@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.kl.readings import fit
+from vaelint.anatomy.kl.kl_at_end import bent_values, multiple, prior_weight
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
@@ -37,7 +37,7 @@ class FlowBound:
     bent: fx.Node  # z_K
     determinant: fx.Node  # where the addends of the log-determinant join the rest of the loss
     weight: float  # of minus the log-determinant of one sample
-    kl_weight: float  # of the KL of one sample, or of -log p(z_K)
+    kl_weight: float  # of the KL of one sample, of log q_0(z_0), or of -log p(z_K) where that of neither is known
     prior_at_end: bool  # whether an addend reads z_K and is no reconstruction
     leaves: tuple[Leaf, ...]  # the addends of the log-determinant; none where it is missing
     prior: fx.Node | None = None  # what reads the prior at z_0
@@ -51,7 +51,7 @@ def flow_bounds(model: Model) -> list[FlowBound]:
         if site is None or len(shape(site.z)) != 2 or shape(site.z)[-1] > _WIDEST or fact.term.detached is not None:
             continue
         whole = fact.probe.verdict in ("exact", "prior", "monte_carlo") and fact.scaling is not None
-        for bent in _bent(model, site):
+        for bent in bent_values(model, site):
             try:
                 bound = _drawn(model, fact, site, bent) if fact.probe.monte_carlo or not whole else None
                 bound = bound or (_at_the_base(model, fact, site, bent) if whole else None)
@@ -85,15 +85,17 @@ def _drawn(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound |
     """Addends that are a standard normal density of z_K, and those of the rest that are the log-determinant, if any."""
     at_end = [leaf for leaf in _divergence(model) if bent in model.flow.ancestors(leaf.node)]
     between = _of_the_map(model, site, bent)
-    prior = _prior_weight(model, bent, at_end) if at_end else None
-    if prior is None or prior <= 0:
+    kl = prior_weight(model, bent, at_end) if at_end else None
+    if kl is None or kl <= 0:
         return None
+    if fact.probe.verdict == "drawn" and fact.scaling is not None:
+        kl = fact.scaling.value  # log q_K is one density: it has its weight whole, and log p may have another
     if not between:
         told = [_log_determinant(model, site, bent, seed)[1] for seed in range(2)]
         varies = all(t is not None and bool(t.isfinite()) for t in told) and abs(float(told[0] - told[1])) > 1e-6  # type: ignore[operator]
-        return FlowBound(fact, site, bent, at_end[0].node, 0.0, prior, True, ()) if varies else None
+        return FlowBound(fact, site, bent, at_end[0].node, 0.0, kl, True, ()) if varies else None
     weight = _weight(model, site, bent, between)
-    return FlowBound(fact, site, bent, _join(model, between), weight, prior, True, tuple(between)) if weight is not None else None
+    return FlowBound(fact, site, bent, _join(model, between), weight, kl, True, tuple(between)) if weight is not None else None
 
 
 def _divergence(model: Model) -> list[Leaf]:
@@ -113,38 +115,6 @@ def _of_the_map(model: Model, site: Site, bent: fx.Node) -> list[Leaf]:
     return found
 
 
-def _prior_weight(model: Model, bent: fx.Node, leaves: list[Leaf]) -> float | None:
-    """w where the addends are w |z_K|^2 / 2, summed over the batch, up to a constant; None where they are not."""
-    sizes, loss = dict(model.symbols), model.record.loss
-    assert loss is not None
-    quiet = silence_others(Term("prior", leaves), model.replay, sizes)
-    values, squares = [], []
-    for seed in range(3):
-        generator = torch.Generator().manual_seed(80 + seed)
-        z = torch.randn(model.replay.shape_of(bent, sizes), dtype=torch.float64, generator=generator)
-        squares.append(z.square().sum() / 2)
-        values.append(model.replay([loss], {**quiet, bent: z}, sizes)[loss].sum().detach())
-    return _multiple(torch.stack(values), torch.stack(squares))
-
-
-def _multiple(values: torch.Tensor, of: torch.Tensor) -> float | None:
-    """w where `values` = w * `of` + a constant; None where they are not."""
-    (w, _), residual = fit(values, [of, torch.ones_like(of)])
-    spread = float(values.max() - values.min())
-    return w if spread > 0 and residual * float(values.abs().max()) < 1e-4 * spread else None
-
-
-def _bent(model: Model, site: Site) -> list[fx.Node]:
-    """Values of z's shape that all ways from z to the reconstruction pass, z itself left out, the last first."""
-    ends = {r for fact in model.recons for r in fact.pair.raw}
-    below = model.flow.descendants(site.z) & model.flow.ancestors(*ends) if ends else set()
-    found = []
-    for node in model.flow.sorted(below - {site.z} - ends):
-        if shape(node) == shape(site.z) and not ends & model.flow.descendants(site.z, stop={node}):
-            found.append(node)
-    return found[::-1]
-
-
 def _weight(model: Model, site: Site, bent: fx.Node, leaves: list[Leaf]) -> float | None:
     """w where the addends are -w log|det dz_K/dz_0|, summed over the batch, up to a constant; None where they are not."""
     sizes, loss = dict(model.symbols), model.record.loss
@@ -160,7 +130,7 @@ def _weight(model: Model, site: Site, bent: fx.Node, leaves: list[Leaf]) -> floa
     told = torch.stack(determinants)
     if not bool(told.isfinite().all()) or float(told.max() - told.min()) < 1e-9:
         return None
-    return _multiple(torch.stack(values), -told)
+    return multiple(torch.stack(values), -told)
 
 
 def _log_determinant(model: Model, site: Site, bent: fx.Node, seed: int) -> tuple[torch.Tensor, torch.Tensor | None]:
