@@ -10,7 +10,7 @@ from torch import fx
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.intervals import Bounds
-from vaelint.replay.ranges import free_low
+from vaelint.replay.ranges import free_low, raw_outputs
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -42,5 +42,7 @@ def negative_in_logs(model: Model, scale: fx.Node) -> bool:
     if reach is None or reach.low >= -_CLEARLY:
         return False
     read = [n for n in in_loss(model) if ops.op(n) in (*LOGS, "sqrt") and n in model.flow.descendants(scale)]
-    inner = [n.args[0] for n in read if isinstance(n.args[0], fx.Node)]
-    return any(driven_below(model, n, 0.0) is not None for n in inner)
+    inner = [(n.args[0], LOGS.get(ops.op(n), 0.0)) for n in read if isinstance(n.args[0], fx.Node)]
+    driven = set(reach.raw)  # a logarithm of what the decoder makes of the draw is not the scale's
+    own = [(n, edge) for n, edge in inner if driven & set(raw_outputs(n, model.flow))]
+    return any(driven_below(model, n, edge) is not None for n, edge in own)
