@@ -45,6 +45,7 @@ class Elementwise:
     bench: Bench
     at: DensitySlice
     core: fx.Node
+    bare: bool = False  # without what is added of the data alone: no gradient sees it, and the sum is over another measure
 
     @staticmethod
     def all_of(bench: Bench) -> Iterator[Elementwise]:
@@ -105,6 +106,20 @@ class Elementwise:
         """What is computed between the data, what the decoder puts out, and the core."""
         ends = {*self.at.raw, *self.at.parameters, *self.at.conditions, self.at.target}
         return self.bench.model.flow.ancestors(self.core, stop=ends) - ends
+
+    @cached_property
+    def _constants(self) -> list[fx.Node]:
+        """Addends of the data alone that the target is no part of: the volume of a map that the data went through before."""
+        return [n for n in self.of_data_alone if self.bare or self.at.target not in self.bench.model.flow.ancestors(n)]
+
+    @cached_property
+    def of_data_alone(self) -> list[fx.Node]:
+        """Addends of the data alone: volumes of a map, logs of factorials."""
+        flow, ends = self.bench.model.flow, {*self.at.raw, *self.at.parameters}
+        path = {n for leaf in self.at.term.leaves for n in (leaf.node, *leaf.chain)} & (self.inside | {self.core})
+        added = {o for n in path if ops.op(n) in ops.ADD for o in ops.value_inputs(n)} & (flow.data - flow.learned) - path
+        real = (n for n in flow.sorted(added) if isinstance(n.meta.get("val"), torch.Tensor) and n.meta["val"].is_floating_point())
+        return [n for n in real if n not in ends]
 
     @cached_property
     def learns_its_spread(self) -> bool:
@@ -185,6 +200,7 @@ class Elementwise:
         if math.prod(whole) > _LARGEST or axis:
             raise TooLargeError("too large to be laid out value by value")
         overrides = {n: _as_recorded(torch.full(replay.shape_of(n, sizes), _CONDITION), n) for n in self.at.conditions}
+        overrides |= {n: torch.zeros(replay.shape_of(n, sizes), dtype=torch.float64) for n in self._constants}
         for n, value in (given or {}).items():
             overrides[n] = _as_recorded(torch.full(replay.shape_of(n, sizes), value), n)
         overrides |= self._of_one_sample(overrides.keys(), sizes)

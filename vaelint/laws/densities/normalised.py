@@ -6,6 +6,9 @@ and a weight of 1, 2 or 1/2. Where no support and no weight gives that, the spre
 has. Where only a weight of 2 or 1/2 gives it, a Gaussian or Laplace law must add up to 1 there, or to what is left where its constant is:
 else the log of its scale is halved.
 
+What is added of the data alone is left out where the target is no part of it, or where the term is a density without it: no gradient sees
+it, as the volume of a map of the data, d logit(x) / dx.
+
 A term that only learns where the data lies is exempt (any distance does), and so are one that is weighed by detached values (beta-NLL),
 and counts times the logs of shares that add up to one (a multinomial).
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -56,6 +60,8 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
                 continue
             levels = levels_of_data(one)
             nearest = nearest_support(one, levels)
+            if nearest is not None and nearest[0] > nearest[1].spread and one.of_data_alone:
+                nearest = _over_another_measure(one) or nearest
         except ReplayError as error:
             reasons.append(message_of(error))
             continue
@@ -77,6 +83,12 @@ def _is_of_shares(one: Elementwise) -> bool:
         return False
     shares = torch.exp(-slope).reshape([n for n in shape(one.at.target)[1:] if n != 1] or [1])
     return any(bool(((shares.sum(axis) - 1).abs() < 1e-3).all()) for axis in range(shares.dim()))
+
+
+def _over_another_measure(one: Elementwise) -> tuple[float, Support] | None:
+    """The support on which the term is a density without what is added of the data alone: of y, with a volume that is written of y."""
+    found = nearest_support(replace(one, bare=True))
+    return found if found is not None and found[0] <= found[1].spread else None
 
 
 def is_density(one: Elementwise, support: Support, put: Put) -> bool:
