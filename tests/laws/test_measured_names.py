@@ -120,6 +120,12 @@ def test_a_learned_scale_weighs_as_its_logarithm_does(tmp_path: Path) -> None:
     assert [t["kernel"] for t in loss["terms"] if t["role"] == "reconstruction"] == ["Gaussian with learned variance"]
 
 
+def test_an_error_over_a_scale_that_the_decoder_puts_out_is_no_weight() -> None:
+    """Each step has its mask, and its density is not read: what the error weighs moves with the scale."""
+    beta = check_target(fixture_of("ok_masked_learned_scale_by_time").request("none"), lambda _: None).loss["beta"]
+    assert beta is None or beta["value"] == pytest.approx(1.0)
+
+
 TEMPERED = """
         q, p = (-0.5 * t.sum(-1) for t in (logvar + (z - mu).square() / logvar.exp(), z.square()))
         return (q - 0.2 * (p - error)).mean()"""

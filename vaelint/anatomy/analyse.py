@@ -17,7 +17,7 @@ from vaelint.anatomy.loss.terms import assign_roles, expand, gather
 from vaelint.anatomy.posterior.seats import members, seat_residuals
 from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
 from vaelint.anatomy.reconstruction.fixed_scale import nat_in_units
-from vaelint.anatomy.reconstruction.learned_scale import learned_weight
+from vaelint.anatomy.reconstruction.learned_scale import learned_weight, moves_with_output
 from vaelint.anatomy.reconstruction.recon_depth import read_recon
 from vaelint.core.inputs import InputSet
 from vaelint.record.flow import analyse_flow
@@ -102,9 +102,11 @@ def _analyse_loss(model: Model) -> None:
         if term.role == "reconstruction" and not (live and term.detached is not None):  # beside one with a gradient it is only a number
             model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
     for fact in model.recons:
-        if fact.density is None and fact.learned_variance:
+        fact.moving_weight = fact.density is None and not fact.learned_variance
+        fact.moving_weight = fact.moving_weight and moves_with_output(fact, record.loss, model.replay, model.symbols)
+        if fact.density is None and (fact.learned_variance or fact.moving_weight):
             fact.learned_weight = learned_weight(fact, record.loss, flow, model.replay, model.symbols)
-        if fact.density is None and not fact.learned_variance:
+        elif fact.density is None:
             fact.unit = nat_in_units(fact, model.leaves, model.replay, model.symbols)
     for term in model.terms:
         if term.role == "kl" and term.detached is None:

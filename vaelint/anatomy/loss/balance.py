@@ -66,7 +66,7 @@ def likelihood_scaling(recon: ReconFact) -> Scaling | None:
     known = recon.scaling
     if known is not None and recon.unit is not None:
         return Scaling(known.value * recon.unit, known.exponents, known.constant * recon.unit)
-    if known is None or not known.constant or not recon.learned_variance:
+    if known is None or not known.constant or not (recon.learned_variance or recon.moving_weight):
         return known
     if recon.probe.kernel in ("bce", "bce_with_logits", "cross_entropy"):
         return known  # softplus(h) - x h, in two addends: nothing of it is a scale
@@ -90,7 +90,8 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
             likelihood = Scaling(likelihood.value * symbols[s], {**likelihood.exponents, s: power + 1}, likelihood.constant)
     scaling = ratio(kl.scaling, likelihood, symbols)
     variance = None
-    open_scale = recon.unit is None and not recon.learned_variance and (recon.density is None or recon.density.name == "huber")
+    learned = recon.learned_variance or recon.moving_weight
+    open_scale = recon.unit is None and not learned and (recon.density is None or recon.density.name == "huber")
     if recon.probe.kernel == "squared_error" and open_scale:
         variance = scaling.value / 2
         if _halved(recon, kl):

@@ -121,7 +121,7 @@ def _of_structure(model: Model) -> dict[str, Any]:
     told: list[tuple[dict[str, Any], list[Leaf]]] = []  # rows, and the addends that they are of
     for r in model.recons:
         weighed = (
-            likelihood_scaling(r) if r.learned_variance and r.unit is None else r.scaling
+            likelihood_scaling(r) if (r.learned_variance or r.moving_weight) and r.unit is None else r.scaling
         )  # an error's own weight moves with its scale
         add = _row(model, "reconstruction", recon_name(r), weighed, r.event, r.probe.weight, r.pair.meet, r.probe.reason)
         if add not in terms:  # of a loop's turns, one
@@ -297,7 +297,7 @@ def recon_name(fact: ReconFact) -> str:
     """`Bernoulli on logits`."""
     if fact.density is not None and not fact.density.fault:
         return density_words(fact.density)
-    if fact.learned_variance and fact.probe.kernel == "squared_error":
+    if (fact.learned_variance or fact.learned_weight is not None) and fact.probe.kernel == "squared_error":
         return "Gaussian with learned variance"
     return RECON_WORDS.get(fact.probe.kernel, fact.probe.kernel)
 

@@ -76,6 +76,7 @@ class ReconFact:
     factors: list[Factor] = field(default_factory=list)
     event: tuple[str, ...] = ()  # the symbols of the data's own dimensions
     learned_variance: bool = False  # the likelihood has its own log-variance: its scale is right by itself
+    moving_weight: bool = False  # what an error weighs moves with a further output of the decoder, and no density was read
     density: Density | None = None  # what it is as a density of the data, where the gradient at the reconstruction does not tell
     learned_weight: float | None = None  # the weight of one element in nats where its scale is learned and no density was read
     unit: float | None = None  # what a nat is in units of the kernel, where the author fixed the scale of a density

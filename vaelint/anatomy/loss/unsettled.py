@@ -27,7 +27,9 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
         return "the reconstruction weighs an element of one part of the data more than one of another"
     if has_unknown_weight(model):
         return "the weight of another KL of the loss is not known"
-    open_scale = not beta.recon.learned_variance and (beta.recon.density is None or not beta.recon.density.learned)
+    open_scale = not (beta.recon.learned_variance or beta.recon.moving_weight) and (
+        beta.recon.density is None or not beta.recon.density.learned
+    )
     chains = [leaf.chain for leaf in beta.kl.term.leaves] + ([beta.recon.pair.leaf.chain] if open_scale else [])
     for node in dict.fromkeys(n for chain in chains for n in chain):
         for state in _multipliers(model, node):

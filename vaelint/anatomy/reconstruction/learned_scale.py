@@ -15,14 +15,16 @@ from torch import fx
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.anatomy.reconstruction.recon import recon_gradient
 from vaelint.record import ops
 from vaelint.record.flow import Flow
-from vaelint.record.record import shape
-from vaelint.replay.measuring import EVENS
+from vaelint.record.record import requires_grad, shape
+from vaelint.replay.measuring import EVENS, bases
 from vaelint.replay.replay import Replay, ReplayError
 
 _POWERS = {"squared_error": 2, "absolute_error": 1}
 _AT = (0.5, 0.6)  # what the scale's own numbers are set to
+_FAR = 40.0
 
 
 def learned_weight(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> float | None:
@@ -32,8 +34,8 @@ def learned_weight(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, s
         return None
     reduction = fact.scaling.value / fact.scaling.constant
     for scale in _scales(fact, flow):
-        errors = [leaf for leaf in fact.term.leaves if _sees_data(leaf, flow) and scale in made_of(leaf, flow)]
-        shares = [leaf for leaf in fact.term.leaves if not _sees_data(leaf, flow) and scale in made_of(leaf, flow)]
+        errors = [leaf for leaf in fact.term.leaves if _sees_data(leaf, flow, target) and scale in made_of(leaf, flow)]
+        shares = [leaf for leaf in fact.term.leaves if not _sees_data(leaf, flow, target) and scale in made_of(leaf, flow)]
         elements = sum(math.prod(shape(leaf.node)) for leaf in errors)
         try:
             pulls = [_pull(fact, loss, flow, replay, symbols, scale, v) for v in _AT]
@@ -48,20 +50,46 @@ def learned_weight(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, s
     return None
 
 
+def moves_with_output(fact: ReconFact, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> bool:
+    """Whether what an error weighs moves with a further output of the decoder, as with a scale that it puts out."""
+    if fact.probe.kernel not in _POWERS or not any(map(requires_grad, fact.pair.extra)):
+        return False
+    for base in bases(symbols):
+        try:
+            first, second = (_steepness(fact, loss, replay, base, v) for v in _AT)
+        except ReplayError:
+            continue
+        return abs(first - second) > 1e-4 * max(first, second)
+    return False
+
+
+def _steepness(fact: ReconFact, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], extra: float) -> float:
+    """How far the slope in the reconstruction turns between errors of either sign."""
+    slopes = [
+        recon_gradient(fact.pair, fact.term, loss, replay, sizes, {}, even=EVENS[0], shift=shift, extra=extra)[2] for shift in (-_FAR, _FAR)
+    ]
+    if slopes[0] is None or slopes[1] is None:
+        raise ReplayError("no gradient reaches the reconstruction")
+    return float((slopes[0] - slopes[1]).abs().max())
+
+
 def made_of(leaf: Leaf, flow: Flow) -> set[fx.Node]:
     """What an addend is made of from its raw values on, with what it is multiplied with and divided by on the way up."""
     weighed = [n for link in leaf.chain if ops.op(link) in ops.MUL | ops.DIV for n in ops.value_inputs(link) if n not in flow.data]
     return flow.ancestors(leaf.node, *weighed, stop=set(leaf.frontier))
 
 
-def _sees_data(leaf: Leaf, flow: Flow) -> bool:
-    return bool(leaf.factors) or any(f in flow.data and f not in flow.learned for f in leaf.frontier)
+def _sees_data(leaf: Leaf, flow: Flow, target: fx.Node | None) -> bool:
+    """Whether an addend is made of data, other than a mask that the target has no part in."""
+    inputs = set(flow.record.inputs.values())
+    given = {*leaf.factors, *(f for f in leaf.frontier if f in flow.data and f not in flow.learned)}
+    return any(not (inputs and target) or flow.ancestors(n) & flow.ancestors(target) & inputs for n in given)
 
 
 def _scales(fact: ReconFact, flow: Flow) -> list[fx.Node]:
     """Parameters, and outputs of the decoder, that are in the error and in an addend without data."""
     own = made_of(fact.pair.leaf, flow)
-    shared = {n for leaf in fact.term.leaves if not _sees_data(leaf, flow) for n in made_of(leaf, flow) & own}
+    shared = {n for leaf in fact.term.leaves if not _sees_data(leaf, flow, fact.pair.target) for n in made_of(leaf, flow) & own}
     return [n for n in flow.sorted(shared) if n.meta.get("parameter") or n in fact.pair.leaf.frontier]
 
 

@@ -257,11 +257,12 @@ def recon_gradient(
     even: float = 0.0,
     apart: bool = True,
     shift: float = 0.0,
+    extra: float = 0.5,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
 
     `shapes` gives the shapes of reconstruction, target and extras; `fill` sets them to constants instead of random values. With `apart`,
-    other reconstructions in the same term are silent. `shift` moves the target away.
+    other reconstructions in the same term are silent. `shift` moves the target away; `extra` is what further outputs are set to.
     """
     generator = torch.Generator().manual_seed(5)
     overrides: dict[fx.Node, Any] = dict(silence_others(term, replay, sizes))
@@ -277,7 +278,7 @@ def recon_gradient(
         t = t + shift if t.is_floating_point() else t
         overrides[pair.target] = t.clone()
     for node in pair.extra:
-        overrides[node] = torch.full(shapes.get(node) or replay.shape_of(node, sizes), 0.5, dtype=torch.float64)
+        overrides[node] = torch.full(shapes.get(node) or replay.shape_of(node, sizes), extra, dtype=torch.float64)
     for leaf in term.leaves if apart else ():  # other reconstructions of the same term
         if leaf is not pair.leaf and pair.recon not in _above(leaf):
             overrides[leaf.node] = torch.zeros(replay.shape_of(leaf.node, sizes), dtype=torch.float64)
