@@ -74,8 +74,6 @@ class Updates:
     def __post_init__(self) -> None:
         self.handed = Handed(self.recorder)
 
-    # --- the passes ------------------------------------------------------------------------------------------------
-
     def backward(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """A `backward()` of the step: its gradients are there afterwards, and the graph is kept for what is asked later.
 
@@ -180,8 +178,6 @@ class Updates:
         for number in (n for n in range(len(self.calls)) if n not in held):
             call = self.calls[number]
             self.calls[number] = replace(call, of=call.of.detach(), node=fx.Graph().placeholder("over"))
-
-    # --- what became of the gradients --------------------------------------------------------------------------------
 
     def put_data(self, leaf: torch.Tensor, value: torch.Tensor) -> None:
         """`p.data = value` of the step."""
@@ -329,8 +325,6 @@ class Updates:
         for leaf in made_of:
             for number in self._held.pop(leaf):
                 self.calls[number].moved.add(leaf)
-
-    # --- what was minimised --------------------------------------------------------------------------------------------
 
     def objectives(self) -> list[Objective]:
         """The losses that the step minimised over the model's parameters.
