@@ -101,13 +101,7 @@ def _analyse_loss(model: Model) -> None:
     for term in model.terms:
         if term.role == "reconstruction" and not (live and term.detached is not None):  # beside one with a gradient it is only a number
             model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
-    for fact in model.recons:
-        fact.moving_weight = fact.density is None and not fact.learned_variance
-        fact.moving_weight = fact.moving_weight and moves_with_output(fact, record.loss, model.replay, model.symbols)
-        if fact.density is None and (fact.learned_variance or fact.moving_weight):
-            fact.learned_weight = learned_weight(fact, record.loss, flow, model.replay, model.symbols)
-        elif fact.density is None:
-            fact.unit = nat_in_units(fact, model.leaves, model.replay, model.symbols)
+    _weigh_scales(model, record.loss)
     for term in model.terms:
         if term.role == "kl" and term.detached is None:
             facts, parts = read_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
@@ -120,6 +114,17 @@ def _analyse_loss(model: Model) -> None:
                 model.kls.append(sphere)
     if not sites and not model.kls:
         _read_unsited(model, record.loss)
+
+
+def _weigh_scales(model: Model, loss: fx.Node) -> None:
+    """The likelihoods whose scale is learned, or fixed by its author."""
+    for fact in model.recons:
+        fact.moving_weight = fact.density is None and not fact.learned_variance
+        fact.moving_weight = fact.moving_weight and moves_with_output(fact, loss, model.replay, model.symbols)
+        if fact.density is None and (fact.learned_variance or fact.moving_weight):
+            fact.learned_weight = learned_weight(fact, loss, model.flow, model.replay, model.symbols)
+        elif fact.density is None:
+            fact.unit = nat_in_units(fact, model.leaves, model.replay, model.symbols)
 
 
 def _read_unsited(model: Model, loss: fx.Node) -> None:
