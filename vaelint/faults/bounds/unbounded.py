@@ -58,6 +58,8 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
             continue  # a function of other values, which do not let it be anything
         if any(n.target is end.target and same(end, n) for n in drawn_from):
             continue  # computed once more for the density: the draw moves with it
+        if _made_its_draw(model, end):
+            continue
         leaves = [leaf for _, leaf in uses if leaf.detached is None]
         turn = (route(end), ops.op(end), *((role, route(leaf.node), ops.op(leaf.node)) for role, leaf in uses))
         if turn in asked:
@@ -67,6 +69,16 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
         if fall is not None:
             found.append(fall)
     return sorted(found, key=lambda u: model.flow.order[u.output])
+
+
+def _made_its_draw(model: Model, end: fx.Node) -> bool:
+    """Whether a layer reads a draw that the same weights have made: the density of an autoregressive flow, which its draw moves with."""
+    flow = model.flow
+    read = [n for n in ops.value_inputs(end) if n in flow.noisy]
+    beside = [n for n in end.all_input_nodes if n not in flow.data and n not in flow.noisy]
+    weights = {n for n in (flow.ancestors(*beside) | set(beside) if beside else ()) if n.op == "get_attr" and n.meta.get("parameter")}
+    made = {n.target for n in (flow.ancestors(*read) if read else ()) if n.op == "get_attr"}
+    return any(n.target in made for n in weights)
 
 
 def _fall(model: Model, end: fx.Node, leaves: list[Leaf]) -> Unbounded | None:
