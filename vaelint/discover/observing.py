@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -127,9 +128,32 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
             if answer.result.status != "failed":
                 few.add(coming[n][0])
                 asked[n], answers[n] = _with_few(asked[n]), answer
+        lost = [n for n, answer in enumerate(answers) if _misses_a_path(answer) and _is_deeper(coming[n][0], coming[n][1], folder)]
+        inside = [_from_its_own(coming[n][1], coming[n][0]) for n in lost]
+        for n, request, answer in zip(lost, inside, ask(inside) if inside else (), strict=True):
+            if shows(answer) or not _misses_a_path(answer):  # it came further
+                asked[n], answers[n] = request, answer
         for (e, _, aim), request, answer in zip(coming, asked, answers, strict=True):
             done[e].append(replace(_tried(e, request, answer), aim=aim))
     return [t for all_ in done.values() for t in _worth(all_)]
+
+
+def _misses_a_path(answer: Checked) -> bool:
+    """Whether a run ended for want of a file or folder: its paths may be meant from the script's own folder."""
+    first = next(iter(answer.result.findings), None)
+    return first is not None and answer.result.status == "failed" and _PATHS.search(first.message) is not None
+
+
+_PATHS = re.compile(r"is not there|No such file|[Nn]ot? .*found|does not exist|doesn't exist")
+
+
+def _is_deeper(entry: Entry, words: Sequence[str], folder: Path) -> bool:
+    return words[0] != "-m" and entry.file.parent.resolve() != folder.resolve()
+
+
+def _from_its_own(words: Sequence[str], entry: Entry) -> Request:
+    """The same command as it is typed in the script's own folder."""
+    return request_of((entry.file.name, *words[1:]), entry, entry.file.parent)
 
 
 def wants_fewer_rows(answer: Checked) -> bool:

@@ -1,0 +1,58 @@
+"""A script whose paths are meant from its own folder is observed there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import commandline
+
+TRAIN = """
+import json
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+settings = json.load(open("../settings.json"))
+
+
+class VAE(nn.Module):
+    def __init__(self, latent):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(20, 2 * latent), nn.Linear(latent, 20)
+
+    def forward(self, x):
+        mu, logvar = self.encode(x).chunk(2, 1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        return self.decode(z), mu, logvar
+
+
+model = VAE(settings["latent"])
+optimizer = torch.optim.Adam(model.parameters())
+for x in torch.rand(20, 16, 20):
+    logits, mu, logvar = model(x)
+    nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+    loss = (nll - 0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_it_is_started_in_its_own_folder_where_a_path_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "train.py").write_text(TRAIN)
+    (tmp_path / "settings.json").write_text('{"latent": 3}')
+    done = commandline.vaelint("check", ".", "--output-format", "json", "--laws", "none", "--device", "none", cwd=tmp_path)
+    (target,) = json.loads(done.stdout)["targets"]
+    assert (target["target"], target["status"]) == ("train/train.py:VAE", "clean"), done.stderr
+    assert target["loss"]["beta"]["value"] == 1.0
+
+
+def test_a_path_that_is_nowhere_is_named_as_from_the_root(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "train.py").write_text(TRAIN)
+    done = commandline.vaelint("check", ".", "--laws", "none", "--device", "none", cwd=tmp_path)
+    assert "settings.json" in done.stderr
+    assert "Traceback" not in done.stderr
