@@ -128,14 +128,21 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
             if answer.result.status != "failed":
                 few.add(coming[n][0])
                 asked[n], answers[n] = _with_few(asked[n]), answer
-        lost = [n for n, answer in enumerate(answers) if _misses_a_path(answer) and _is_deeper(coming[n][0], coming[n][1], folder)]
-        inside = [_from_its_own(coming[n][1], coming[n][0]) for n in lost]
-        for n, request, answer in zip(lost, inside, ask(inside) if inside else (), strict=True):
-            if shows(answer) or not _misses_a_path(answer):  # it came further
-                asked[n], answers[n] = request, answer
+        _start_inside([(e, words) for e, words, _ in coming], asked, answers, ask, folder)
         for (e, _, aim), request, answer in zip(coming, asked, answers, strict=True):
             done[e].append(replace(_tried(e, request, answer), aim=aim))
     return [t for all_ in done.values() for t in _worth(all_)]
+
+
+def _start_inside(
+    coming: Sequence[tuple[Entry, Sequence[str]]], asked: list[Request], answers: list[Checked], ask: Ask, folder: Path
+) -> None:
+    """Starts those that lacked a path again, each in its script's own folder; what came further there takes the first one's place."""
+    lost = [n for n, answer in enumerate(answers) if _misses_a_path(answer) and _is_deeper(*coming[n], folder)]
+    inside = [_from_its_own(*coming[n]) for n in lost]
+    for n, request, answer in zip(lost, inside, ask(inside) if inside else (), strict=True):
+        if shows(answer) or not _misses_a_path(answer):
+            asked[n], answers[n] = request, answer
 
 
 def _misses_a_path(answer: Checked) -> bool:
@@ -151,7 +158,7 @@ def _is_deeper(entry: Entry, words: Sequence[str], folder: Path) -> bool:
     return words[0] != "-m" and entry.file.parent.resolve() != folder.resolve()
 
 
-def _from_its_own(words: Sequence[str], entry: Entry) -> Request:
+def _from_its_own(entry: Entry, words: Sequence[str]) -> Request:
     """The same command as it is typed in the script's own folder."""
     return request_of((entry.file.name, *words[1:]), entry, entry.file.parent)
 
