@@ -126,8 +126,8 @@ class Intervals:
             return Bounds(low, high, reached, node)
         if name == "one_hot":
             return Bounds(0.0, 1.0, True, node)
-        if name in _PRODUCTS and all((b := self.of(n)) is not None and b.low >= 0 for n in ops.value_inputs(node)):
-            return Bounds(0.0, INF, False, node)  # a mean of positive values, or one that is picked
+        if name in _PRODUCTS and (product := self._product(node)) is not None:
+            return product
         if name in _RAW or name.startswith("conv") or (ops.uses_parameter(node) and name not in ops.POINTWISE | _SAME | {"embedding"}):
             learned = node in self._model.flow.learned or any(n in self._model.flow.learned for n in node.all_input_nodes)
             return Bounds(-INF, INF, False, node) if learned and isinstance(node.meta.get("val"), torch.Tensor) else None
@@ -142,6 +142,13 @@ class Intervals:
         rule = getattr(self, f"op_{name}", None) or self._arithmetic(name)
         found = rule(node) if rule is not None else None
         return found if found is None or not (math.isnan(found.low) or math.isnan(found.high)) else None
+
+    def _product(self, node: fx.Node) -> Bounds | None:
+        """Of a matrix product of values that are not negative: 0 where a learned one is 0 throughout, and not where ones and zeros pick."""
+        factors = [(n, self.of(n)) for n in ops.value_inputs(node)]
+        if any(b is None or b.low < 0 for _, b in factors):
+            return None
+        return Bounds(0.0, INF, any(b is not None and b.low == 0 and b.reached and n in self._model.flow.learned for n, b in factors), node)
 
     def _given(self, node: fx.Node) -> Bounds | None:
         """Of what is not computed here: an input, a parameter, a whole number such as a size."""

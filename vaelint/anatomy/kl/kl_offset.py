@@ -98,11 +98,10 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     priors = {n: torch.full(slice_.replay.shape_of(n, sizes), fill, dtype=torch.float64) for n in slice_.others}
     here, there = (slice_.gradients(sizes, {**heads, **priors}, fill) for heads in (at, away))
     for n in slice_.others:
-        if _only_weighs(slice_, site, sizes, {**at, **priors}, n):
-            continue
         moved = (there[n] - here[n]).abs()
         own = moved > 1e-6 * float(moved.max() or 1.0)  # of a loop, the prior of this turn alone
-        if bool(own.any()) and float(moved.max()) > 1e-9 and float(here[n][own].abs().max()) > 1e-4 * float(moved.max()):
+        off = bool(own.any()) and float(moved.max()) > 1e-9 and float(here[n][own].abs().max()) > 1e-4 * float(moved.max())
+        if off and not _only_weighs(slice_, site, sizes, {**at, **priors}, n):
             return True
     return False
 

@@ -60,6 +60,6 @@ def own_scale(model: Model, fact: ReconFact) -> fx.Node | None:
 
 def normalises(model: Model, fact: ReconFact) -> bool:
     """Whether what a term takes off is made of what it rewards against the same target: `x * (log_rate - log_total)`, a normaliser."""
-    rewarded = (other.pair for other in model.recons if other.probe.weight > 0 and other.pair.target is fact.pair.target)
+    rewarded = (other.pair for other in model.recons if other.probe.weight > 0 and other.pair.meet is fact.pair.meet)
     behind = model.flow.ancestors(fact.pair.recon)
     return any(pair.recon in behind and pair.recon is not fact.pair.recon for pair in rewarded)

@@ -17,6 +17,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.trial import differ
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.relaxed.relaxations import classes_of_shares
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.record.walk import forward
@@ -27,12 +28,19 @@ _SAME = 1e-5
 _MOVED = 1e-3
 
 
-@law("kl-sees-what-is-drawn", "what leaves the draw as it was leaves its KL as it was", covered=("VAE321", "VAE408", "VAE419"))
+@law("kl-sees-what-is-drawn", "what leaves the draw as it was leaves its KL as it was", covered=("VAE319", "VAE321", "VAE408", "VAE419"))
 def kl_sees_what_is_drawn(bench: Bench) -> Iterator[Broken]:
-    """Posteriors of classes. Bounded scores, and penalties on the scores themselves, are other terms than the KL."""
+    """Posteriors of classes. Bounded scores, and penalties on the scores themselves, are other terms than the KL; shares given for
+    scores are the affair of `relaxed-draws-get-logits`."""
     for site in bench.model.sites:
         scores = site.mu
-        if site.kind != "categorical" or scores is None or not bench.knows(scores) or not bench.knows(site.z):
+        if (
+            site.kind != "categorical"
+            or classes_of_shares(bench, site)
+            or scores is None
+            or not bench.knows(scores)
+            or not bench.knows(site.z)
+        ):
             continue
         for term in bench.model.terms:
             if term.role != "kl" or term.detached is not None or term.core is None or scores not in bench.model.flow.ancestors(term.core):

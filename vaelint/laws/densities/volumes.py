@@ -40,7 +40,7 @@ _SAME = 1e-3  # the arithmetic is exact to 1e-6
 _OFF = 0.02
 _SEEN = 0.005
 _SHARE = 0.75  # of all samples and directions; a kink may lie in the way of the others
-_MOVED = ((0.1, _OFF), (0.5, 0.03))  # how far from its own numbers a flow is asked, and what is off there
+_MOVED = ((0.1, _OFF),)  # how far from its own numbers a flow is asked, and what is off there
 _BOUNDS = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "relu", "where", "batch_norm"})
 
 Values = Mapping[fx.Node, torch.Tensor]

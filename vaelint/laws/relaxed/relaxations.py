@@ -26,14 +26,19 @@ _LARGEST = 2.0  # van den Oord et al. 2017, section 3.2: the results did not var
 def relaxed_draws_get_logits(bench: Bench) -> Iterator[Broken]:
     """Draws of gumbel_softmax whose scores lie between 0 and 1 and add up to 1, for every sample."""
     for site in bench.model.sites:
-        scores = site.mu
-        if site.kind != "categorical" or scores is None or bench.model.op(site.z) != "gumbel_softmax" or not bench.knows(scores):
-            continue
-        axis = _axis(bench, site)
-        val = bench.value(scores).double()
-        classes = val.shape[axis]
-        if classes > 1 and bool((val >= 0).all()) and bool(((val.sum(axis) - 1).abs() < _EXACT).all()):
-            yield _given_probabilities(bench, site, scores, classes)
+        if (classes := classes_of_shares(bench, site)) and site.mu is not None:
+            yield _given_probabilities(bench, site, site.mu, classes)
+
+
+def classes_of_shares(bench: Bench, site: Site) -> int:
+    """How many classes the scores of a relaxed draw are the shares of; 0 where they are free numbers."""
+    scores = site.mu
+    if site.kind != "categorical" or scores is None or bench.model.op(site.z) != "gumbel_softmax" or not bench.knows(scores):
+        return 0
+    axis = _axis(bench, site)
+    val = bench.value(scores).double()
+    shares = val.shape[axis] > 1 and bool((val >= 0).all()) and bool(((val.sum(axis) - 1).abs() < _EXACT).all())
+    return val.shape[axis] if shares else 0
 
 
 def _axis(bench: Bench, site: Site) -> int:
