@@ -48,6 +48,9 @@ def test_it_is_started_in_its_own_folder_where_a_path_is_missing(tmp_path: Path)
     (target,) = json.loads(done.stdout)["targets"]
     assert (target["target"], target["status"]) == ("train/train.py:VAE", "clean"), done.stderr
     assert target["loss"]["beta"]["value"] == 1.0
+    said = commandline.vaelint("discover", ".", cwd=tmp_path).stdout
+    assert "cd train && vaelint run train.py" in said
+    assert "run =" not in said  # a table's command runs in the folder of the configuration
 
 
 def test_a_path_that_is_nowhere_is_named_as_from_the_root(tmp_path: Path) -> None:

@@ -163,6 +163,11 @@ def _from_its_own(entry: Entry, words: Sequence[str]) -> Request:
     return request_of((entry.file.name, *words[1:]), entry, entry.file.parent)
 
 
+def started_inside(entry: Entry, request: Request) -> bool:
+    """Whether a command was observed in its script's own folder, and not where the others are."""
+    return request.run[0] == entry.file.name != entry.words[0] and Path(request.folder).resolve() == entry.file.parent.resolve()
+
+
 def wants_fewer_rows(answer: Checked) -> bool:
     """Whether a run with whole batches came to no result, or not to the end of its real pass, for want of time or memory."""
     results = (answer.result, *answer.also)

@@ -13,7 +13,7 @@ from vaelint.core.errors import NothingFound
 from vaelint.core.result import Request
 from vaelint.core.visible import toml_escaped, visible
 from vaelint.discover.not_there import why_none
-from vaelint.discover.observing import Tried
+from vaelint.discover.observing import Tried, started_inside
 from vaelint.discover.structure import Found, Shape
 from vaelint.late import dataclass
 from vaelint.process.gate import Hired
@@ -117,6 +117,8 @@ def run_table(tried: Tried, header: str) -> str:
     request = tried.request
     assert request is not None
     what = _comment(f"{request.target} trains {', '.join(sorted(tried.classes))}")
+    if started_inside(tried.entry, request):  # a table's command runs in the folder of the configuration
+        return "\n".join([what, _comment(f"start it in its own folder: cd {request.folder} && vaelint run {shlex.join(request.run)}")])
     return "\n".join([what, header, f"run = {_text(shlex.join(request.run))}"])
 
 

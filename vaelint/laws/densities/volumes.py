@@ -38,9 +38,8 @@ _DIRECTIONS = 3
 _STEP = 1e-5
 _SAME = 1e-3  # the arithmetic is exact to 1e-6
 _OFF = 0.02
-_SEEN = 0.005
 _SHARE = 0.75  # of all samples and directions; a kink may lie in the way of the others
-_MOVED = ((0.1, _OFF),)  # how far from its own numbers a flow is asked, and what is off there
+_MOVED = 0.1
 _BOUNDS = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "relu", "where", "batch_norm"})
 
 Values = Mapping[fx.Node, torch.Tensor]
@@ -150,7 +149,7 @@ class Volume:
             and (flow.random & inside) <= known
         )
 
-    def _values(self, seed: int, moved: float) -> tuple[dict[fx.Node, torch.Tensor], dict[fx.Node, torch.Tensor]]:
+    def _values(self, seed: int) -> tuple[dict[fx.Node, torch.Tensor], dict[fx.Node, torch.Tensor]]:
         """Noise and posterior, and the flow's numbers near their own values."""
         replay, generator = self.bench.model.replay, torch.Generator().manual_seed(seed)
 
@@ -160,7 +159,7 @@ class Volume:
         posterior = {n: drawn(n, 0.5) for n in self.site.heads}
         own = replay(self.numbers, {}, self.sizes)
         return {self.site.noise[0]: drawn(self.site.noise[0], 1.0), **posterior}, {
-            n: own[n].detach().double() + drawn(n, moved) for n in self.numbers
+            n: own[n].detach().double() + drawn(n, _MOVED) for n in self.numbers
         }
 
     def _at(self, values: Values) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -191,11 +190,11 @@ class Volume:
             sides.append((cost, -torch.linalg.slogdet(volume)[1] - eps.reshape(_BATCH, -1).square().sum(1) / 2))
         return (sides[0][0] - sides[1][0]) / (2 * _STEP), (sides[0][1] - sides[1][1]) / (2 * _STEP)
 
-    def _asked(self, nodes: list[fx.Node], moved: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _asked(self, nodes: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor]:
         """The same along several random ways of some nodes, at as many states."""
         costs, logs = [], []
         for seed in range(_DIRECTIONS):
-            first, second = self._values(seed, moved)
+            first, second = self._values(seed)
             values = {**first, **second}
             generator = torch.Generator().manual_seed(100 + seed)
             way = {n: torch.randn(values[n].shape, dtype=torch.float64, generator=generator) for n in nodes}
@@ -206,17 +205,14 @@ class Volume:
 
     def off(self) -> tuple[float, bool] | None:
         """By what share the term moves otherwise than log q with the flow's numbers, and whether with its own draw's moments too."""
-        return next((found for moved, least in _MOVED if (found := self._off_at(moved, least)) is not None), None)
-
-    def _off_at(self, moved: float, least: float) -> tuple[float, bool] | None:
-        by_heads, by_numbers = self._asked(list(self.site.heads), moved), self._asked(self.numbers, moved)
+        by_heads, by_numbers = self._asked(list(self.site.heads)), self._asked(self.numbers)
         weight = float((by_heads[0] / by_heads[1]).median())
         if weight == 0:
             return None
         if _alike(by_heads[0], weight * by_heads[1], _SAME):
-            share = self._apart(*by_numbers, weight, least)
+            share = self._apart(*by_numbers, weight)
             return (share, False) if share is not None else None
-        found = [self._apart(cost, log, float((cost / log).median()), least) for cost, log in (by_heads, by_numbers)]
+        found = [self._apart(cost, log, float((cost / log).median())) for cost, log in (by_heads, by_numbers)]
         if self.sampled is None or None in found or any(float(cost.abs().median()) == 0 for cost, _ in (by_heads, by_numbers)):
             return None  # no estimate at the draw, or one that is held against values without a gradient
         return max(share for share in found if share is not None), True
@@ -229,12 +225,12 @@ class Volume:
         return next((leaf.node for leaf in own if any(f in noisy and f not in heads for f in leaf.frontier)), None)
 
     @staticmethod
-    def _apart(cost: torch.Tensor, log: torch.Tensor, weight: float, least: float) -> float | None:
+    def _apart(cost: torch.Tensor, log: torch.Tensor, weight: float) -> float | None:
         """By what share a term moves otherwise than log q; None where it does not, or not for sure."""
         apart = (cost - weight * log).abs() / (cost.abs() + (weight * log).abs()).clamp(min=1e-9)
-        if not bool(apart.isfinite().all()) or float((apart > _SEEN).double().mean()) < _SHARE:
+        if not bool(apart.isfinite().all()) or float((apart > _OFF).double().mean()) < _SHARE:
             return None
-        return float(apart.median()) if float(apart.median()) > least else None
+        return float(apart.median())
 
     @property
     def place(self) -> fx.Node:
