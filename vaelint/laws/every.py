@@ -32,7 +32,7 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
-from vaelint.laws.moments import prior_mass, sphere_draws, symmetric
+from vaelint.laws.moments import prior_mass, prior_volumes, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
@@ -83,6 +83,7 @@ __all__ = [
     "past_the_draw",
     "patch_places",
     "prior_mass",
+    "prior_volumes",
     "priors",
     "reflections",
     "relaxations",

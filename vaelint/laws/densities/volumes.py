@@ -39,7 +39,8 @@ _STEP = 1e-5
 _SAME = 1e-3  # the arithmetic is exact to 1e-6
 _OFF = 0.02
 _SHARE = 0.75  # of all samples and directions; a kink may lie in the way of the others
-_MOVED = 0.1
+_MOVED = (0.1, 0.4)  # of a flow near the identity, all volumes are near 1: what is off shows further on
+_LOGS = frozenset({"log", "log1p", "logsigmoid", "log_sigmoid", "logdet", "slogdet"})
 _BOUNDS = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "relu", "where", "batch_norm"})
 
 Values = Mapping[fx.Node, torch.Tensor]
@@ -149,7 +150,7 @@ class Volume:
             and (flow.random & inside) <= known
         )
 
-    def _values(self, seed: int) -> tuple[dict[fx.Node, torch.Tensor], dict[fx.Node, torch.Tensor]]:
+    def _values(self, seed: int, moved: float) -> tuple[dict[fx.Node, torch.Tensor], dict[fx.Node, torch.Tensor]]:
         """Noise and posterior, and the flow's numbers near their own values."""
         replay, generator = self.bench.model.replay, torch.Generator().manual_seed(seed)
 
@@ -159,7 +160,7 @@ class Volume:
         posterior = {n: drawn(n, 0.5) for n in self.site.heads}
         own = replay(self.numbers, {}, self.sizes)
         return {self.site.noise[0]: drawn(self.site.noise[0], 1.0), **posterior}, {
-            n: own[n].detach().double() + drawn(n, _MOVED) for n in self.numbers
+            n: own[n].detach().double() + drawn(n, moved) for n in self.numbers
         }
 
     def _at(self, values: Values) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -190,11 +191,11 @@ class Volume:
             sides.append((cost, -torch.linalg.slogdet(volume)[1] - eps.reshape(_BATCH, -1).square().sum(1) / 2))
         return (sides[0][0] - sides[1][0]) / (2 * _STEP), (sides[0][1] - sides[1][1]) / (2 * _STEP)
 
-    def _asked(self, nodes: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _asked(self, nodes: list[fx.Node], moved: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The same along several random ways of some nodes, at as many states."""
         costs, logs = [], []
         for seed in range(_DIRECTIONS):
-            first, second = self._values(seed)
+            first, second = self._values(seed, moved)
             values = {**first, **second}
             generator = torch.Generator().manual_seed(100 + seed)
             way = {n: torch.randn(values[n].shape, dtype=torch.float64, generator=generator) for n in nodes}
@@ -205,7 +206,13 @@ class Volume:
 
     def off(self) -> tuple[float, bool] | None:
         """By what share the term moves otherwise than log q with the flow's numbers, and whether with its own draw's moments too."""
-        by_heads, by_numbers = self._asked(list(self.site.heads)), self._asked(self.numbers)
+        flow = self.bench.model.flow
+        logs = any(ops.op(n) in _LOGS for n in flow.descendants(*self.numbers) & flow.ancestors(self.core))
+        # without a logarithm, a trace may be added up over small steps of time, which is near only where the steps are
+        return next((off for moved in (_MOVED if logs else _MOVED[:1]) if (off := self._off_at(moved)) is not None), None)
+
+    def _off_at(self, moved: float) -> tuple[float, bool] | None:
+        by_heads, by_numbers = self._asked(list(self.site.heads), moved), self._asked(self.numbers, moved)
         weight = float((by_heads[0] / by_heads[1]).median())
         if weight == 0:
             return None
