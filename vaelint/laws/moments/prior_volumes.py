@@ -63,7 +63,9 @@ def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf
     own = {site.z, *site.heads, *site.noise}
     leaves = [leaf for leaf in term.leaves if leaf.detached is None and site.z in flow.ancestors(leaf.node)]
     decoded = [leaf.node for other in bench.model.terms if other is not term for leaf in other.leaves]
-    inside = flow.ancestors(*(leaf.node for leaf in leaves), stop={site.z}) & flow.descendants(site.z) - flow.ancestors(*decoded)
+    inside = flow.ancestors(*(leaf.node for leaf in leaves), stop={site.z}) & flow.descendants(site.z)
+    if any(shape(n) == shape(site.z) for n in (inside - {site.z}) & flow.ancestors(*decoded)):
+        return []  # a map of the posterior: what it puts out is decoded
     found = []
     for end in flow.sorted({n for n in inside if shape(n) == shape(site.z) and bench.is_real(n)}):
         judged = [leaf for leaf in leaves if end in flow.ancestors(leaf.node)]
