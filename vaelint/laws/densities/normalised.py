@@ -39,6 +39,8 @@ _FEWEST, _MOST = 24, 64  # states of the decoder
 _WEIGHTS = (1.0, 0.5, 2.0)  # with the half that a formula may leave out, or have once too often
 _QUICK = 600_000  # numbers of a curve that is taken many times
 _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
+_FLAT = 0.01
+_FAR = 1e4  # only what stands for infinity is that large
 _BEYOND = math.log(0.004)  # of a state's sum
 _COUNTED = 0.4  # and of those over counts, whose tails may be long
 
@@ -184,6 +186,9 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
     elif not support.step and support.points.numel() > 300:
         even, odd = (torch.logsumexp(logs[k::2], 0) + 0.6931471805599453 for k in (0, 1))
         good = ((even - z).abs() < 0.02) & ((odd - z).abs() < 0.02)
+        if support.points[-1] > _FAR:  # what is as likely without end as it ever is has no sum
+            outer = torch.minimum(curve[0], curve[-1]) if support.words == LINE else curve[-1]
+            good &= outer > curve.min(0).values + _FLAT
     else:
         good = torch.ones_like(z, dtype=torch.bool)
     good &= z.isfinite()

@@ -60,19 +60,21 @@ def prior_volumes_are_the_maps(bench: Bench) -> Iterator[Broken]:
 def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf]]]:
     """Values of the draw's shape that layers made of it and that a density without layers judges, each with the addends beside it."""
     flow = bench.model.flow
-    own = {site.z, *site.heads, *site.noise}
     leaves = [leaf for leaf in term.leaves if leaf.detached is None and site.z in flow.ancestors(leaf.node)]
     decoded = [leaf.node for other in bench.model.terms if other is not term for leaf in other.leaves]
     inside = flow.ancestors(*(leaf.node for leaf in leaves), stop={site.z}) & flow.descendants(site.z)
     if any(shape(n) == shape(site.z) for n in (inside - {site.z}) & flow.ancestors(*decoded)):
         return []  # a map of the posterior: what it puts out is decoded
+    others = {n for s in bench.model.sites if s is not site for n in (s.z, *s.heads)}
+    if any(others & flow.ancestors(leaf.node, stop={site.z}) for leaf in leaves if _by_layers(bench, leaf.node, site)):
+        return []  # the density of another draw, given this one
     found = []
     for end in flow.sorted({n for n in inside if shape(n) == shape(site.z) and bench.is_real(n)}):
         judged = [leaf for leaf in leaves if end in flow.ancestors(leaf.node)]
-        volumes = [leaf for leaf in leaves if leaf not in judged and _by_weights(bench, leaf, own)]
+        volumes = [leaf for leaf in leaves if leaf not in judged and _by_layers(bench, leaf.node, site)]
         gate = not any(site.z in flow.ancestors(leaf.node, stop={end}) for leaf in judged)
         bare = not any(_is_layer(n) for n in flow.descendants(end) & inside)
-        if judged and volumes and gate and bare and any(_is_layer(n) for n in flow.ancestors(end, stop={site.z})):
+        if judged and volumes and gate and bare and _by_layers(bench, end, site):
             found.append((end, volumes))
     return found
 
@@ -81,8 +83,10 @@ def _is_layer(node: fx.Node) -> bool:
     return ops.uses_parameter(node) and ops.op(node) in ops.LAYERS
 
 
-def _by_weights(bench: Bench, leaf: Leaf, own: set[fx.Node]) -> bool:
-    return any(_is_layer(n) for n in bench.model.flow.ancestors(leaf.node, stop=own))
+def _by_layers(bench: Bench, node: fx.Node, site: Site) -> bool:
+    """Whether a layer reads the draw on the way to a node."""
+    flow = bench.model.flow
+    return any(_is_layer(n) for n in flow.ancestors(node, stop={site.z}) & flow.descendants(site.z))
 
 
 def _off(bench: Bench, site: Site, end: fx.Node, volumes: list[Leaf]) -> float | None:
