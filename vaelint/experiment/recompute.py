@@ -120,8 +120,9 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
         raise CannotMeasureError("a tensor is changed in place through a view")
     name = ops.raw_name(node)
     for n in ops.value_inputs(node):
-        if n in stale and n not in env and ops.raw_name(n) in _FILLED and not ops.value_inputs(n):
-            env[n] = _call(n, env, stale)
+        if n in stale and n not in env and _is_filled(n):
+            filled: Any = n.target
+            env[n] = filled(*_resolve(n.args, env), **_resolve(dict(n.kwargs), env))
     if any(n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]) for n in ops.value_inputs(node)):
         raise CannotMeasureError("a tensor that it reads was changed in place afterwards")
     args, kwargs = _resolve(node.args, env), _resolve(dict(node.kwargs), env)
@@ -136,6 +137,12 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
     target: Any = node.target
     result = target(*args, **kwargs)
     return args[0] if node.meta.get("returns_none") else result
+
+
+def _is_filled(node: fx.Node) -> bool:
+    """Whether its values are known from its arguments: of another tensor it has the size alone, as `x.new_zeros(n)`."""
+    like = node.args[:1] if ops.raw_name(node).endswith("_like") or ops.raw_name(node).startswith("new_") else ()
+    return ops.raw_name(node) in _FILLED and set(ops.value_inputs(node)) <= {a for a in like if isinstance(a, fx.Node)}
 
 
 def _resolve(value: Any, env: Mapping[fx.Node, Any]) -> Any:

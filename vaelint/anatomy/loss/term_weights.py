@@ -7,6 +7,7 @@ from torch import fx
 
 from vaelint.late import dataclass
 from vaelint.record import ops
+from vaelint.record.fills import filled_with
 from vaelint.record.record import span
 from vaelint.record.walk import behind
 from vaelint.source.written import Source
@@ -52,7 +53,7 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
         if source.is_inside_a_call(span(node)) and not arg.meta.get("input"):
             return None  # a parameter of a distribution, not a weight
         val = arg.meta.get("val")
-        if _is_mask(arg):
+        if _is_mask(arg) or filled_with(arg) == 1:
             return None
         return Factor(node, None, source.expression(span(arg)) or arg.name, "tensor") if isinstance(val, torch.Tensor) else None
     value = _number(arg, divides)
