@@ -64,6 +64,14 @@ class Sampler:
         way = flow.descendants(self.noise, stop={self.v}) & flow.ancestors(self.v)
         return ops.op(self.noise) in _NORMAL and all(ops.op(n) in ops.ADD | ops.MUL | ops.DIV | ops.CAST for n in way - {self.noise})
 
+    @property
+    def is_one_coordinate(self) -> bool:
+        """Whether further noise, with no number of its own, joins the draw before a layer reads it: a height, and a direction around it."""
+        flow = self.bench.model.flow
+        layers = {n for n in flow.order if ops.uses_parameter(n)}
+        beyond = flow.descendants(self.v, stop=layers) - {self.v}
+        return any(i in flow.pure_noise for n in beyond - layers for i in ops.value_inputs(n))
+
     @staticmethod
     def decoded(bench: Bench, front: set[fx.Node]) -> Iterator[Sampler]:
         """The draws made of uniform or normal noise and some of these raw values: the last value that all ways into the loss come past."""
