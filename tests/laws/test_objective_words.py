@@ -46,6 +46,7 @@ BETAS = {
     "ok_largest_exponent_taken_twice": 1.0,
     "ok_mixture_over_one_channel": 1.0,
     "ok_factor_vae_halves": 1.0,
+    "ok_two_draws_along_the_batch": 1.0,
 }
 
 

@@ -88,6 +88,8 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
         power = likelihood.exponents.get(s)
         if power is not None and s in recon.event:
             likelihood = Scaling(likelihood.value * symbols[s], {**likelihood.exponents, s: power + 1}, likelihood.constant)
+    if recon.rounds > 1:
+        likelihood = Scaling(likelihood.value * recon.rounds, likelihood.exponents, likelihood.constant * recon.rounds)
     scaling = ratio(kl.scaling, likelihood, symbols)
     variance = None
     learned = recon.learned_variance or recon.moving_weight
@@ -112,6 +114,6 @@ def _halved(recon: ReconFact, kl: KlFact) -> bool:
             shared *= f.value if f.value is not None and f.origin in ("literal", "named") else 1.0
         elif f.origin == "literal" and f.value is not None:
             literal *= f.value
-    rows = recon.share ** (recon.scaling.exponents.get("B") or 0.0)
+    rows = (recon.share * recon.rounds) ** (recon.scaling.exponents.get("B") or 0.0)
     constant = abs(recon.scaling.constant / (shared * rows)) if shared else 0.0
     return abs(constant - 0.5) < 1e-9 or (abs(literal - 0.5) < 1e-9 and abs(constant - 1) > 1e-9)

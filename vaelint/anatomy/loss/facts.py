@@ -82,6 +82,7 @@ class ReconFact:
     unit: float | None = None  # what a nat is in units of the kernel, where the author fixed the scale of a density
     stacked: tuple[str, ...] = ()  # axes that the target lacks: several reconstructions of one target
     share: float = 1.0  # of the batch's rows that it is of
+    rounds: int = 1  # how often each row is compared, along the batch
     error: Scaling | None = None  # how its error alone is weighed, where `scaling` is that of a density whose scale is learned
 
     @property

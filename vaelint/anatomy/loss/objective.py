@@ -187,6 +187,7 @@ def measure_recon(
             fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record), pair.recon)
             picked = picked_rows(replay, pair.recon)
             fact.share = picked[1] / symbols["B"] if picked is not None and "B" in symbols else 1.0
+            fact.rounds = _rounds(pair, replay, symbols)
             fact.learned_variance = _has_learned_variance(term, pair, flow)
             if is_weighed_by_itself(pair, flow):
                 fact.scaling = None  # each element has a weight of its own
@@ -208,6 +209,21 @@ def _stacked(pair: Pair, replay: Replay) -> tuple[str, ...]:
     """The symbols of axes in front of those that reconstruction and target share."""
     r, t = replay.texts_of(pair.recon), replay.texts_of(pair.target) if pair.target is not None else ()
     return tuple(s for s in r[: -len(t)] if s != "B") if t and r[-len(t) :] == t else ()
+
+
+def _rounds(pair: Pair, replay: Replay, symbols: Mapping[str, int]) -> int:
+    """How often each row of the batch is compared, one round after another, as with `torch.cat([x, x])` for two draws of each sample."""
+    target, rows = pair.target, 3
+    first = replay.texts_of(target)[:1] if target is not None else ()
+    if target is None or "B" not in symbols or not first or not first[0].replace("*B", "").isdigit():
+        return 1
+    sizes = {**symbols, "B": rows}
+    try:
+        value = replay([target], {}, sizes)[target].detach().flatten(1)
+    except ReplayError:
+        return 1
+    times, rest = divmod(len(value), rows)
+    return times if not rest and len(value.unique(dim=0)) == rows else 1
 
 
 def _class_symbol(fact: ReconFact, record: Record) -> str:
