@@ -28,6 +28,7 @@ from vaelint.laws.decoding import (
     own_targets,
     past_the_draw,
     trained_prior,
+    untrained_prior,
 )
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import estimators_family
@@ -100,6 +101,7 @@ __all__ = [
     "trained_prior",
     "turns_family",
     "unread_inputs",
+    "untrained_prior",
     "weight_of_all",
     "weight_twice",
     "written_batch",

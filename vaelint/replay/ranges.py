@@ -58,7 +58,8 @@ def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
         sources = [s for s in ops.value_inputs(n) if s in flow.data]
         if any(ops.is_opaque(s) for s in sources):
             sources = []  # one of several results of a layer
-        if n.op != "call_function" or not sources or ops.uses_parameter(n) or ops.op(n) not in _THROUGH or ops.op(n) == "batch_norm":
+        through = ops.op(n) in _THROUGH or (ops.op(n) in ops.LINEAR_REDUCE and n not in flow.learned)  # a library size
+        if n.op != "call_function" or not sources or ops.uses_parameter(n) or not through or ops.op(n) == "batch_norm":
             return None
         return sources
 
@@ -79,8 +80,17 @@ def value_range(model: Traced, node: fx.Node) -> Range | None:
         except (ReplayError, RuntimeError):
             continue
         slack = 0.01 * max(1.0, high - low)
-        return Range(low, high, tuple(raw), _bounding(node, raw, model.flow), lower < low - slack, higher > high + slack)
+        below, above = lower < low - slack, higher > high + slack
+        if _is_of_sums(node, raw, model.flow):  # of data within their range sums can be larger than those that were tried
+            below, above = below or low < 0, above or high > 0
+        return Range(low, high, tuple(raw), _bounding(node, raw, model.flow), below, above)
     return None
+
+
+def _is_of_sums(node: fx.Node, raw: list[fx.Node], flow: Flow) -> bool:
+    """Whether sums of the data alone are among what a value is made of."""
+    inside = flow.ancestors(node, stop=set(raw)) | {node}
+    return any(ops.op(n) in ops.LINEAR_REDUCE and n in flow.data and n not in flow.learned for n in inside)
 
 
 def _driven(model: Traced, node: fx.Node, raw: list[fx.Node], sizes: dict[str, int], spreads: tuple[float, ...]) -> tuple[float, float]:

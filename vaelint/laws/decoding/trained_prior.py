@@ -27,7 +27,7 @@ from vaelint.record.record import Record, ancestors, requires_grad, shape, span
 from vaelint.rule import Found
 from vaelint.step.step import Outcome
 
-_NAMES = re.compile(r"(sample|generate|dream|imagine)", re.IGNORECASE)
+GENERATES = re.compile(r"(sample|generate|dream|imagine)", re.IGNORECASE)
 _COUNTS = re.compile(r"(n|k|b|num|number|count|size|bs|batch|(n|num|batch)_?[a-z]+)")
 _STEPS = re.compile(r"(t|steps|length|horizon|frames|(seq|max)_?[a-z]+|n_?steps)")
 _FEW = 4
@@ -49,17 +49,17 @@ def generation_starts_from_the_learned_prior(bench: Bench) -> Iterator[Broken]:
     drawn = {s.z for s in bench.model.sites}
     if not kls or not recons or not drawn:
         return
-    decoder = _parameters(flow.ancestors(*recons, stop=drawn))
-    posterior = _parameters(flow.ancestors(*(h for s in bench.model.sites for h in s.heads)))
+    decoder = parameters_of(flow.ancestors(*recons, stop=drawn))
+    posterior = parameters_of(flow.ancestors(*(h for s in bench.model.sites for h in s.heads)))
     encoder = posterior - decoder
-    prior = _parameters(flow.ancestors(*(leaf.node for leaf in kls))) - _parameters(flow.ancestors(*recons)) - posterior - _shown(bench)
+    prior = parameters_of(flow.ancestors(*(leaf.node for leaf in kls))) - parameters_of(flow.ancestors(*recons)) - posterior - _shown(bench)
     widths = {shape(z)[-1] for z in drawn if shape(z)}
     if not any(_size(bench, name) >= min(widths) for name in prior):
         return
     idle: list[tuple[str, fx.Node]] = []
-    for name, function in _functions(bench):
-        record = _called(bench, function)
-        read = _parameters(set(record.nodes)) if record is not None else set()
+    for name, function in functions_of(bench):
+        record = called(bench, function)
+        read = parameters_of(set(record.nodes)) if record is not None else set()
         if record is None or not decoder & read or encoder & (read - prior):
             continue
         if prior & read:
@@ -70,7 +70,7 @@ def generation_starts_from_the_learned_prior(bench: Bench) -> Iterator[Broken]:
         yield _broken(bench, *idle[0], prior)
 
 
-def _parameters(nodes: set[fx.Node]) -> set[str]:
+def parameters_of(nodes: set[fx.Node]) -> set[str]:
     return {str(n.target) for n in nodes if n.op == "get_attr" and n.meta.get("parameter") and requires_grad(n)}
 
 
@@ -80,7 +80,7 @@ def _shown(bench: Bench) -> set[str]:
     targets = [t for r in bench.model.recons if (t := r.pair.target) is not None]
     data = [n for n in flow.ancestors(*targets) | set(targets) if n.op == "placeholder"] if targets else []
     below = flow.descendants(*data, stop={s.z for s in bench.model.sites}) if data else set()
-    return {p for n in below for p in _parameters(set(n.all_input_nodes))}
+    return {p for n in below for p in parameters_of(set(n.all_input_nodes))}
 
 
 def _size(bench: Bench, name: str) -> int:
@@ -88,7 +88,7 @@ def _size(bench: Bench, name: str) -> int:
     return int(node.meta["val"].numel())
 
 
-def _functions(bench: Bench) -> Iterator[tuple[str, Callable[..., Any]]]:
+def functions_of(bench: Bench) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The methods of the model's class, and the functions beside it that take the model first."""
     kind = type(bench.model.record.model)
     beside = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
@@ -101,10 +101,10 @@ def _functions(bench: Bench) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield name, function
 
 
-def _called(bench: Bench, function: Callable[..., Any]) -> Record | None:
+def called(bench: Bench, function: Callable[..., Any]) -> Record | None:
     """The record of one call with the step's conditions; None where it asks for something else, or fails."""
     runner = bench.base.runner
-    if not _NAMES.search(function.__name__) or function.__name__.startswith("__"):
+    if not GENERATES.search(function.__name__) or function.__name__.startswith("__"):
         return None
     asked = list(inspect.signature(function).parameters.values())[1:]
     inputs = bench.model.record.inputs

@@ -145,7 +145,13 @@ def _no_zeros(bench: Bench, fact: ReconFact, data: tuple[float, float]) -> Broke
     """Log rates that do not fall below 0, where the counts may be 0."""
     model, recon = bench.model, fact.pair.recon
     reach = value_range(model, recon) if data[0] == 0 and data[1] >= 1 else None
-    if reach is None or reach.open_below or not all(is_free(r) for r in raw_outputs(recon, model.flow)) or math.exp(reach.low) < _SHORT:
+    given = set(model.record.inputs.values())
+    if (
+        reach is None
+        or reach.open_below
+        or math.exp(reach.low) < _SHORT
+        or not all(is_free(r) for r in raw_outputs(recon, model.flow) if r not in given)
+    ):
         return None
     squash = model.activation(recon) or reach.bound_by
     rate = math.exp(reach.low)
