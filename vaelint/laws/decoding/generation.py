@@ -48,7 +48,7 @@ _SECONDS = 10.0
 )
 def generation_follows_training(bench: Bench) -> Iterator[Broken]:
     """One Gaussian draw of one column axis, and a decoder whose first layer reads it alone."""
-    first, last = _ends(bench)
+    first, last = decoder_ends(bench)
     for name in generators(bench) if first is not None else ():
         record = generated(bench, name)
         if record is None:
@@ -61,7 +61,7 @@ def generation_follows_training(bench: Bench) -> Iterator[Broken]:
         return
 
 
-def _ends(bench: Bench) -> tuple[fx.Node | None, fx.Node | None]:
+def decoder_ends(bench: Bench) -> tuple[fx.Node | None, fx.Node | None]:
     """The layer that reads the draw as it is, and the last one before the reconstruction is compared."""
     model, flow = bench.model, bench.model.flow
     sites, recons = model.gaussian_sites, model.recons
