@@ -62,6 +62,8 @@ def importance_weights_average_to_one(bench: Bench) -> Iterator[Broken]:
             continue
         if text is not None:
             yield _broken(bench, weights, text)
+        elif weights.are_measurable and weights.have_no_prior:
+            yield _improper(bench, weights)
     if reasons:
         raise CannotMeasureError(f"the bound does not run by itself: {reasons[0]}")
 
@@ -220,16 +222,50 @@ class Weights:
         whole = [torch.zeros_like(v) if g is None else g for g, v in zip(found, leaves.values(), strict=True)]
         return torch.cat([g.reshape(_POSTERIORS, _COPIES, -1) for g in whole], 2)
 
-    def density(self) -> fx.Node:
-        """The addend that is made of the posteriors' own values: log q."""
+    @property
+    def have_no_prior(self) -> bool:
+        """Whether nothing but log q moves with a draw that has no bounds: its prior is the same everywhere, and has no sum."""
+        if len(self.term.sites) != 1 or self.term.sites[0].kind != "gaussian" or len(self.logs) != 1:
+            return False
+        z, own = self.term.sites[0].z, self.density(frozenset({"sum"}))
+        if own is self.logs[0] or z not in self.bench.model.flow.ancestors(own):
+            return False
+        with suppress(ReplayError):
+            sizes, heads, held = self._given(70)
+            got = self.bench.model.replay([z, own], {**heads, **held}, sizes, seed=70)
+            given = {**heads, **held, own: torch.zeros_like(got[own])}
+            here, there = (self.bench.model.replay([self.logs[0]], {**given, z: v}, sizes)[self.logs[0]] for v in (got[z], 2 * got[z] + 1))
+            return bool((here - there).abs().max() < 1e-9)
+        return False
+
+    def density(self, beyond: frozenset[str] = frozenset()) -> fx.Node:
+        """The addend that is made of the posteriors' own values: log q; `beyond` are further operations whose addends are told apart."""
         flow, node = self.bench.model.flow, self.logs[0]
         drawn = {s.z for s in self.term.sites}
         while True:
             ins = ops.value_inputs(node)
             own = [i for i in ins if flow.ancestors(i, stop=drawn) & set(self.heads)]
-            if not own or ops.op(node) not in ops.ADD | ops.JOIN | ops.SHAPE | {"neg"} or (len(own) > 1 and ops.op(node) not in ops.JOIN):
+            if (
+                not own
+                or ops.op(node) not in ops.ADD | ops.JOIN | ops.SHAPE | {"neg"} | beyond
+                or (len(own) > 1 and ops.op(node) not in ops.JOIN)
+            ):
                 return node
             node = own[0]
+
+
+def _improper(bench: Bench, weights: Weights) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(weights.density()),
+        label="the log-density of a draw without bounds, beside a prior that is the same for all of its values",
+        labels=model.labels((weights.term.sites[0].z, "drawn here")),
+        why="the wider the draws, the larger the weights: where the decoder reads a bent draw, the prior is that of the bent one, "
+        "and log q is the density of the draw before",
+        help="log q(z) of z = g(u) is log q(u) - log|dg/du|: for tanh that is log(1 - tanh(u)**2), summed over the latent",
+    )
+    text = "with the likelihood and log q held, no draw changes the weights"
+    return Broken("kl-formula", found, "a prior of the draw, or the volume of what bends it, stands beside log q", text)
 
 
 def _broken(bench: Bench, weights: Weights, text: str) -> Broken:
