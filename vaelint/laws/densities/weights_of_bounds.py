@@ -224,32 +224,34 @@ class Weights:
 
     @property
     def have_no_prior(self) -> bool:
-        """Whether nothing but log q moves with a draw that has no bounds: its prior is the same everywhere, and has no sum."""
-        if len(self.term.sites) != 1 or self.term.sites[0].kind != "gaussian" or len(self.logs) != 1:
+        """Whether weights are 1 / q alone for a normal draw: they move with its noise as exp(|eps|^2 / 2) does.
+
+        Such a prior is the same everywhere, and has no sum: the draw has no bounds.
+        """
+        site = self.term.sites[0]
+        if len(self.term.sites) != 1 or site.kind != "gaussian" or len(self.logs) != 1 or len(site.noise) != 1:
             return False
-        z, own = self.term.sites[0].z, self.density(frozenset({"sum"}))
-        if own is self.logs[0] or z not in self.bench.model.flow.ancestors(own):
+        noise, (logs,) = site.noise[0], self.logs
+        if shape(noise)[:-1] != shape(logs):
             return False
         with suppress(ReplayError):
             sizes, heads, held = self._given(70)
-            got = self.bench.model.replay([z, own], {**heads, **held}, sizes, seed=70)
-            given = {**heads, **held, own: torch.zeros_like(got[own])}
-            here, there = (self.bench.model.replay([self.logs[0]], {**given, z: v}, sizes)[self.logs[0]] for v in (got[z], 2 * got[z] + 1))
-            return bool((here - there).abs().max() < 1e-9)
+            size = self.bench.model.replay.shape_of(noise, sizes)
+            generator = torch.Generator().manual_seed(71)
+            eps = [torch.randn(size, dtype=torch.float64, generator=generator) for _ in range(2)]
+            here, there = (self.bench.model.replay([logs], {**heads, **held, noise: e}, sizes)[logs] for e in eps)
+            left = self.sign * (there - here) - (eps[1].square() - eps[0].square()).sum(-1) / 2
+            return bool(left.abs().max() < 1e-6)
         return False
 
-    def density(self, beyond: frozenset[str] = frozenset()) -> fx.Node:
-        """The addend that is made of the posteriors' own values: log q; `beyond` are further operations whose addends are told apart."""
+    def density(self) -> fx.Node:
+        """The addend that is made of the posteriors' own values: log q."""
         flow, node = self.bench.model.flow, self.logs[0]
         drawn = {s.z for s in self.term.sites}
         while True:
             ins = ops.value_inputs(node)
             own = [i for i in ins if flow.ancestors(i, stop=drawn) & set(self.heads)]
-            if (
-                not own
-                or ops.op(node) not in ops.ADD | ops.JOIN | ops.SHAPE | {"neg"} | beyond
-                or (len(own) > 1 and ops.op(node) not in ops.JOIN)
-            ):
+            if not own or ops.op(node) not in ops.ADD | ops.JOIN | ops.SHAPE | {"neg"} or (len(own) > 1 and ops.op(node) not in ops.JOIN):
                 return node
             node = own[0]
 
@@ -264,7 +266,7 @@ def _improper(bench: Bench, weights: Weights) -> Broken:
         "and log q is the density of the draw before",
         help="log q(z) of z = g(u) is log q(u) - log|dg/du|: for tanh that is log(1 - tanh(u)**2), summed over the latent",
     )
-    text = "with the likelihood and log q held, no draw changes the weights"
+    text = "with the likelihood held, the weights move with the noise as 1 / q does, and with nothing else"
     return Broken("kl-formula", found, "a prior of the draw, or the volume of what bends it, stands beside log q", text)
 
 
