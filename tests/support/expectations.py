@@ -35,6 +35,7 @@ FIXTURES = ROOT / "fixtures"
 SETS = ("systems", "seeds")  # of fixtures that are no rule's: folders of whole models
 FOUND_BY_THE_PASS = (
     "vae424_latent_density_formula__prior_of_couplings",
+    "vae424_latent_density_formula__raw_shares",
     "vae225",
     "vae227",
     "vae504_optimizer_misses_parameters__replaced",

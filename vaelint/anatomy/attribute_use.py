@@ -96,6 +96,15 @@ class Usage:
         functions = [f for f in self._source.file(file).functions() if f.name != "__init__"] if file else []
         return sum(any(isinstance(n, ast.Attribute) and n.attr == name for n in ast.walk(f)) for f in functions)
 
+    def reads(self, module: torch.nn.Module, name: str) -> list[Span]:
+        """Where the methods of a module's class, its constructor aside, read an attribute of itself."""
+        node, file = self._class(type(module))
+        found = []
+        for function in [f for f in ast.walk(node) if isinstance(f, ast.FunctionDef) and f.name != "__init__"] if node is not None else []:
+            reads = (n for n in ast.walk(function) if isinstance(n, ast.Attribute) and n.attr == name and isinstance(n.ctx, ast.Load))
+            found += [self._span(file, n) for n in reads if isinstance(n.value, ast.Name) and n.value.id == "self"]
+        return found
+
     def of_user(self, cls: type) -> bool:
         """Whether a class is written in the user's files."""
         return self._class(cls)[0] is not None

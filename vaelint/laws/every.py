@@ -34,7 +34,7 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
-from vaelint.laws.moments import prior_mass, prior_volumes, sphere_draws, symmetric
+from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
@@ -94,6 +94,7 @@ __all__ = [
     "residual_stages",
     "seen_samples",
     "separate_samples",
+    "shifted_weights",
     "signals",
     "sphere_draws",
     "sticks",
