@@ -28,7 +28,7 @@ from vaelint.anatomy.reconstruction.output_parts import OutputParts
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.record.flow import Flow
-from vaelint.record.record import Record
+from vaelint.record.record import Record, shape
 from vaelint.replay.measuring import EVENS, bases, measured, own_symbols, picked_rows
 from vaelint.replay.replay import Replay, ReplayError, gradients
 from vaelint.source.written import Source
@@ -215,7 +215,7 @@ def _rounds(pair: Pair, replay: Replay, symbols: Mapping[str, int]) -> int:
     """How often each row of the batch is compared, one round after another, as with `torch.cat([x, x])` for two draws of each sample."""
     target, rows = pair.target, 3
     first = replay.texts_of(target)[:1] if target is not None else ()
-    if target is None or "B" not in symbols or not first or not first[0].replace("*B", "").isdigit():
+    if target is None or "B" not in symbols or not first or not first[0].replace("*B", "").isdigit() or len(shape(target)) < 2:
         return 1
     sizes = {**symbols, "B": rows}
     try:
