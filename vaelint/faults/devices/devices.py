@@ -18,6 +18,7 @@ from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.trace import torch_private
+from vaelint.trace.recorded_run import Replays
 from vaelint.trace.standin import as_if_on_gpu
 
 if TYPE_CHECKING:
@@ -317,6 +318,8 @@ class _Search:
         place, attribute = _birthplace(self._model, self._record, born)
         if place is None and born.op == "get_attr":
             place = _legacy_constructor(self._model, node)
+        if place is None and isinstance(self._model.step, Replays):
+            return  # a script had it before the iteration, as a batch that `cycle(loader)` gives again: where it put it was not seen
         if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
             key = (place.file, place.line) if place is not None else born
             self.found.setdefault(key, Stray(born, node, partner, place or span(node), attribute))
