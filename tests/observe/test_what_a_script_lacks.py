@@ -74,3 +74,33 @@ def test_lightning_that_is_not_installed_is_to_be_installed(tmp_path: Path) -> N
     (tmp_path / "train.py").write_text(LOGGER)
     done = commandline.vaelint("run", "train.py", cwd=tmp_path)
     assert "the package pytorch_lightning is not installed here" in done.stdout, done.stdout
+
+
+OLDER = """
+import torch
+from torch import nn
+from torch._six import inf, string_classes
+
+assert isinstance("text", string_classes)
+model = nn.Linear(6, 6)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, verbose=True)
+steps = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5, -1, True)
+best = inf
+for x in torch.utils.data.DataLoader(torch.randn(120, 6), batch_size=12):
+    mu = model(x)
+    loss = ((mu + torch.randn_like(mu) - x) ** 2).sum() + 0.5 * (mu**2).sum()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    slower.step(min(best, loss.item()))
+    steps.step()
+"""
+
+
+def test_what_an_older_pytorch_took_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(OLDER)
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "this PyTorch's ReduceLROnPlateau knows no verbose: left out (train.py:9)" in said, said
+    assert "this PyTorch's StepLR knows no verbose: left out (train.py:10)" in said
+    assert "this PyTorch has no torch._six: the script got string_classes (train.py:4)" in said

@@ -65,14 +65,14 @@ class Sources:
         return [s for other in (own, *sorted(self.imported_by(file) - {own})) if (s := self._read(other)) is not None]
 
     def trains(self, file: Path) -> bool:
-        """Whether the file, or one that it imports, takes gradients, with torch."""
+        """Whether the file, or one that it imports, takes gradients, with torch; those of a graph of TensorFlow 1 are not looked at."""
         own = self._read(file.resolve())
-        if own is None:
+        if own is None or own.graph:
             return False
         if own.finds:
             return True
-        said = self.of(file)
-        return not any(s.graph for s in said) and (own.library or any(s.takes for s in said)) and any(s.torch for s in said)
+        said = [s for s in self.of(file) if not s.graph]
+        return (own.library or any(s.takes for s in said)) and any(s.torch for s in said)
 
     def _read(self, file: Path) -> Said | None:
         if file not in self._said:

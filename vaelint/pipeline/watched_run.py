@@ -27,6 +27,7 @@ from vaelint.observe.data.absent_loggers import absent_loggers
 from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.native_readers import native_readers
 from vaelint.observe.data.older_names import older_names
+from vaelint.observe.data.older_torch import older_torch
 from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
@@ -85,6 +86,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         stack.enter_context(lent_modules(session.say_here, spans.is_user))
         stack.enter_context(absent_loggers(session.say_here))
         stack.enter_context(older_names(session.say_here, spans.is_user))
+        stack.enter_context(older_torch(session.say_here, spans.is_user))
         stack.enter_context(passing_version_asserts(session.say, spans.is_user))
         stack.enter_context(native_readers())
         stack.enter_context(noting_usage(session.usage))

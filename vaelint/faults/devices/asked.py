@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vaelint.core.finding import Span
@@ -39,7 +40,12 @@ def _guarded(model: Model, place: Span) -> bool:
     return any(_covers(parts, place.line) for parts in _branches(model.source.file(place.file).tree))
 
 
-def _branches(tree: ast.AST) -> Iterator[Sequence[ast.AST]]:
+@lru_cache(maxsize=16)
+def _branches(tree: ast.AST) -> tuple[Sequence[ast.AST], ...]:
+    return tuple(_branches_in(tree))
+
+
+def _branches_in(tree: ast.AST) -> Iterator[Sequence[ast.AST]]:
     """What only happens where a question about a GPU was answered with yes: a branch, or what follows a way out on no."""
     for node in ast.walk(tree):
         if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test, tree):
@@ -72,11 +78,13 @@ def _chosen(model: Model, place: Span) -> bool:
     """
     file = model.source.file(place.file)
     expression = file.at(place) or file.statement(place.line)
-    known = list(_definitions(file.tree))
+    known = _definitions(file.tree)
     if expression is not None and any(is_default and expression in ast.walk(value) for _, value, is_default in known):
         return True  # `def load(data, device=torch.device("cuda"))`: made where the function is defined, whether it is called or not
     if expression is None or _names_a_gpu(expression):
         return False
+    if _given_by_caller(expression, file.tree):
+        return True
     used = {last_name(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
     while more := {last_name(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
         used |= more  # `self.where = device`
@@ -85,6 +93,16 @@ def _chosen(model: Model, place: Span) -> bool:
         if name in used and _names_a_gpu(value) and (is_default or behind or _is_choice(value, file.tree)):
             return True
     return False
+
+
+def _given_by_caller(expression: ast.AST, tree: ast.AST) -> bool:
+    """Whether a place takes its device from a parameter: `self.to(device)`, or from `self.device`, which a method gives that value."""
+    calls = [n for n in ast.walk(expression) if isinstance(n, ast.Call)]
+    said = [a for c in calls if isinstance(c.func, ast.Name | ast.Attribute) and last_name(c.func) in ("to", "device") for a in c.args]
+    said += [k.value for c in calls for k in c.keywords if k.arg == "device"]
+    names = {last_name(a) for a in said if isinstance(a, ast.Name | ast.Attribute)}
+    names |= {value.id for name, value, _ in _definitions(tree) if name in names and isinstance(value, ast.Name)}
+    return bool(names & {a.arg for n in ast.walk(tree) if isinstance(n, ast.arguments) for a in (*n.posonlyargs, *n.args, *n.kwonlyargs)})
 
 
 def _names_a_gpu(node: ast.AST) -> bool:
@@ -103,7 +121,12 @@ def _is_choice(node: ast.AST, tree: ast.AST) -> bool:
     return any(isinstance(n, ast.IfExp) and asks_for_gpu(n.test, tree) for n in ast.walk(node))
 
 
-def _definitions(tree: ast.AST) -> Iterator[tuple[str, ast.expr, bool]]:
+@lru_cache(maxsize=16)
+def _definitions(tree: ast.AST) -> tuple[tuple[str, ast.expr, bool], ...]:
+    return tuple(_definitions_in(tree))
+
+
+def _definitions_in(tree: ast.AST) -> Iterator[tuple[str, ast.expr, bool]]:
     """Names, attributes and parameters of a file, each with a value that it gets, and whether that is a parameter's default."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -223,11 +224,14 @@ def asks_for_gpu(test: ast.expr, tree: ast.AST | None = None) -> bool:
     """Whether a condition is about a GPU, by its own words or by what the file gives the names in it: `on = torch.cuda.is_available()`."""
     if _speaks_of_gpu(test):
         return True
-    used = {last_name(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)} if tree is not None else set()
-    given = (n for n in ast.walk(tree) if isinstance(n, ast.Assign)) if tree is not None and used else ()
-    return any(
-        _tells_of_gpu(n.value) and any(isinstance(t, ast.Name | ast.Attribute) and last_name(t) in used for t in n.targets) for n in given
-    )
+    return tree is not None and any(isinstance(n, ast.Name | ast.Attribute) and last_name(n) in _told_of_gpu(tree) for n in ast.walk(test))
+
+
+@lru_cache(maxsize=16)
+def _told_of_gpu(tree: ast.AST) -> frozenset[str]:
+    """The names that a file gives the answer to: `on = torch.cuda.is_available()`."""
+    given = (n for n in ast.walk(tree) if isinstance(n, ast.Assign) and _tells_of_gpu(n.value))
+    return frozenset(last_name(t) for n in given for t in n.targets if isinstance(t, ast.Name | ast.Attribute))
 
 
 def last_name(node: ast.Name | ast.Attribute) -> str:
