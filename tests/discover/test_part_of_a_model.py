@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vaelint.core.result import Request
+from vaelint.discover.structure import find
 from vaelint.pipeline.check import check_target
 
 MODEL = """
@@ -60,3 +61,25 @@ def test_a_part_is_not_trained_as_the_whole_is(target: str, has_loss: bool, tmp_
     result = check_target(Request(f"model.py:{target}", ("8x20",), laws="none"), lambda _: None)
     assert bool(result.loss) == has_loss, result.notes
     assert [f.code for f in result.findings if f.severity.value != "info"] == []
+
+
+ALONE = """
+import torch
+from model import Draw
+
+def main(loader):
+    model = Draw()
+    optimizer = torch.optim.Adam(model.parameters())
+    for x in loader:
+        z, mu, log_var = model(x)
+        torch.sum((z - x) ** 2 + mu.pow(2)).backward()
+        optimizer.step()
+"""
+
+
+def test_a_part_that_is_trained_by_itself_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODEL.replace("draw=Draw", "").replace("draw(width", "Draw(width"))
+    (tmp_path / "train.py").write_text(TRAIN)
+    assert [c.name for c in find(tmp_path).candidates] == ["Whole"]
+    (tmp_path / "alone.py").write_text(ALONE)
+    assert [c.name for c in find(tmp_path).candidates] == ["Draw", "Whole"]

@@ -104,3 +104,35 @@ def test_what_an_older_pytorch_took_is_taken(tmp_path: Path) -> None:
     assert "this PyTorch's ReduceLROnPlateau knows no verbose: left out (train.py:9)" in said, said
     assert "this PyTorch's StepLR knows no verbose: left out (train.py:10)" in said
     assert "this PyTorch has no torch._six: the script got string_classes (train.py:4)" in said
+
+
+LOGS = """
+import logging
+import torch
+from torch import nn
+import cv2
+
+logging.basicConfig(filename="logger/of_today.log", level=logging.INFO)
+rows = [[float(n) for n in line.split()] for line in open("data/train.txt")]
+image = cv2.imread("data/none.png") if not rows else None
+model = nn.Linear(4, 4)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+for x in torch.utils.data.DataLoader(torch.tensor(rows), batch_size=12):
+    mu = model(x)
+    loss = ((mu + torch.randn_like(mu) - x) ** 2).sum() + 0.5 * (mu**2).sum()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cv2") is not None, reason="it is installed here")
+def test_a_log_in_no_folder_and_another_part_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(LOGS)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "val.txt").write_text("0.1 0.2 0.3 0.4\n" * 60)
+    (tmp_path / "data" / "train.log").write_text("0.1")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "note: observed: train.py" in said, said
+    assert "into the folder logger, which is not there: Python would raise FileNotFoundError (train.py:7)" in said
+    assert "made-up data instead of data/train.txt: a copy of data/val.txt (train.py:8)" in said

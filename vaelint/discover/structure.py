@@ -59,11 +59,12 @@ def _shown(path: Path) -> str:
 def find(root: Path) -> Found:
     """The classes at or below `root` that may be VAEs: modules that draw noise or pick codes, themselves or by the parts they are made of.
 
-    Parts of such a class are not listed beside it, nor are abstract bases.
+    Parts of such a class are not listed beside it, but for those that are trained by themselves as well, nor are abstract bases.
     """
     found = Found()
     classes: dict[str, list[Shape]] = {}
     drawing: set[str] = set()  # functions that draw
+    trained: set[str] = set()  # what is made where gradients are taken
     for path in python_files(root, notebooks=True):
         try:
             with warnings.catch_warnings():
@@ -77,6 +78,7 @@ def find(root: Path) -> Found:
         found.files += 1
         of_keras = imports_keras(tree)
         drawing |= {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and _calls(n) & _NOISE}
+        trained |= _made_and_trained(tree)
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 shape = _shape(path, node)
@@ -89,12 +91,19 @@ def find(root: Path) -> Found:
     bases = {b for s in candidates for b in s.bases}
     for shape in candidates:
         entry = any(_has(shape, name, classes, 6) for name in _ENTRY)
-        unused = shape.name not in parts or (shape.name in bases and any(_has(shape, n, classes, 1) for n in _ENTRY[1:]))
+        unused = shape.name not in parts - trained or (shape.name in bases and any(_has(shape, n, classes, 1) for n in _ENTRY[1:]))
         if entry and unused and not shape.abstract:
             shape.noise = _why(shape, classes, 5)
             found.candidates.append(shape)
     found.candidates.sort(key=lambda s: (str(s.file), s.line))
     return found
+
+
+def _made_and_trained(tree: ast.Module) -> set[str]:
+    """The names that a function, or the top level of a script, calls where it takes gradients."""
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    rest = ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef | ast.ClassDef)], [])
+    return {name for part in (*functions, rest) if "backward" in (called := _calls(part)) for name in called}
 
 
 def imports_keras(tree: ast.Module) -> bool:

@@ -64,6 +64,12 @@ class AbsentFiles:
                 return False
             self._note(instead_of(f"{_shown(path)} ({known.what})", said))
             return True
+        if (other := _other_split(path)) is not None:
+            make_folder(str(Path(twin).parent))
+            with open_file(twin, "wb") as file, open_file(other, "rb") as held:
+                file.write(held.read())
+            self._note(instead_of(_shown(path), f"a copy of {_shown(other)}"))
+            return True
         if Path(path).suffix.lower() in IMAGES:
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
@@ -101,6 +107,39 @@ class AbsentFiles:
         if size not in self._pictures:
             self._pictures[size] = [png(image) for image in drawn(_DISTINCT, *size, 3, seed=size[0])]
         return self._pictures[size][number % _DISTINCT]
+
+
+_SPLITS = re.compile(r"(?<![a-z])(train(?:ing)?|test|valid(?:ation)?|val|dev|eval)(?![a-z])", re.IGNORECASE)
+
+
+def _other_split(path: str) -> str | None:
+    """Another part of the same data, `data/val.txt` of `data/train.txt`: what is large is often not kept beside what is small."""
+    name, folder = Path(path).name, Path(path).parent
+    if not _SPLITS.search(name) or Path(path).suffix.lower() not in _KEPT or not folder.is_dir():
+        return None
+    same = [f for f in sorted(folder.iterdir()) if f.is_file() and f.name != name and _SPLITS.sub("", f.name) == _SPLITS.sub("", name)]
+    return max(same, key=lambda f: f.stat().st_size).as_posix() if same else None
+
+
+_KEPT = (
+    ".txt",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".npy",
+    ".npz",
+    ".pkl",
+    ".pickle",
+    ".pt",
+    ".pth",
+    ".mat",
+    ".h5",
+    ".hdf5",
+    ".gz",
+    ".data",
+)
+"""How data end: what is written by a training, as `train.log`, is not read."""
 
 
 def _name(number: int, sources: str) -> str:

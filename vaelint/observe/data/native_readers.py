@@ -19,6 +19,8 @@ def native_readers() -> Iterator[None]:
 
 
 def _images(module: ModuleType) -> None:
+    if "imdecode" not in module.__dict__:
+        return  # what is lent in the place of an OpenCV that is not installed
     decode, plain = module.__dict__["imdecode"], module.__dict__["IMREAD_COLOR"]
 
     def imread(filename: Any, flags: int = plain) -> Any:

@@ -77,14 +77,19 @@ class Mirror:
             self.absent(own, self._twin(own), self._open, self._folders, does)
 
     def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
-        """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would."""
+        """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would.
+
+        A file of an observed script may be written into a folder that is not there, as of logs that are not kept: that is said.
+        """
         own = self._path(path)
         if own is None:
             return path
-        self.held.note(f"{what} {shown(path)}")
         twin, folder = self._twin(own), os.path.dirname(own)
-        if not self._there(folder):
+        lacks = not self._there(folder)
+        if lacks and (self.absent is None or what != "write"):
             raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
+        end = f", into the folder {shown(folder)}, which is not there: Python would raise FileNotFoundError" if lacks else ""
+        self.held.note(f"{what} {shown(path)}{end}")
         self._folders(os.path.dirname(twin))
         if keeps and not self._exists(twin) and own not in self._gone and self._exists(own):
             self._copy(own, twin)
