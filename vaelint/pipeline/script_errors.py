@@ -35,7 +35,8 @@ def said_of(error: BaseException) -> Said:
     if isinstance(error, TargetError):
         return f"the script stops: {error}", error.help
     if isinstance(error, NotStoodInError):
-        return f"the script needs torchvision: {str(error).partition(': ')[0]}", "pip install torchvision"
+        said, _, package = str(error).partition(": install ")
+        return f"the script needs {package}: {said}", f"pip install {package}"
     told: Said | None = None
     if isinstance(error, FileNotFoundError):
         told = _of_a_file(error)

@@ -41,6 +41,10 @@ def _edges(nodes: int, count: int, seed: int) -> torch.Tensor:
     return torch.stack([torch.cat([start, end]), torch.cat([end, start])])
 
 
+Held = Callable[[list[Any], Any], Any]
+"""Makes a data set of graphs, with what transforms them."""
+
+
 def _held(graphs: list[Any], transform: Any) -> Any:
     base: Any = importlib.import_module("torch_geometric.data").InMemoryDataset
 
@@ -52,8 +56,7 @@ def _held(graphs: list[Any], transform: Any) -> Any:
     return MadeUp()
 
 
-def _one(note: Note, name: str, sizes: tuple[int, int, int, int], transform: Any, *, split: bool = False) -> Any:
-    kind: Any = importlib.import_module("torch_geometric.data").Data
+def _one(note: Note, name: str, sizes: tuple[int, int, int, int], kind: Any, *, split: bool = False) -> list[Any]:
     nodes, features, edges, classes = sizes
     note(instead_of(name, f"{nodes} nodes with {features} features, {2 * edges} edges"))
     x = (torch.rand(nodes, features, generator=torch.Generator().manual_seed(nodes)) < 0.013).float()
@@ -64,43 +67,48 @@ def _one(note: Note, name: str, sizes: tuple[int, int, int, int], transform: Any
         "test_mask": place >= nodes - 1000,
     }
     x = x / x.sum(1, keepdim=True).clamp(min=1)
-    return _held([kind(x=x, edge_index=_edges(nodes, edges, nodes), y=place % classes, **(masks if split else {}))], transform)
+    return [kind(x=x, edge_index=_edges(nodes, edges, nodes), y=place % classes, **(masks if split else {}))]
 
 
-def _many(note: Note, name: str, transform: Any) -> Any:
-    kind: Any = importlib.import_module("torch_geometric.data").Data
+def _many(note: Note, name: str, kind: Any) -> list[Any]:
     count, nodes, features, classes = _MANY[name.lower()]
     note(instead_of(name, f"{count} graphs of about {nodes} nodes with {features} features"))
     sizes = [max(3, nodes - 5 + i % 11) for i in range(count)]
     ones = [torch.eye(features)[torch.arange(n) % features] for n in sizes]
-    graphs = [
+    return [
         kind(x=x, edge_index=_edges(n, n + 1, i), y=torch.tensor([i % classes])) for i, (n, x) in enumerate(zip(sizes, ones, strict=True))
     ]
-    return _held(graphs, transform)
+
+
+def made_up_sets(note: Note, kind: Any, held: Held) -> dict[str, Callable[..., Any]]:
+    """The data sets by name: `kind` makes a graph."""
+
+    def planetoid(root: Any = "", name: str = "Cora", *_: Any, transform: Any = None, **__: Any) -> Any:
+        return held(_one(note, name, _PLANETOID[name.lower()], kind, split=True), transform)
+
+    def single(family: str) -> Callable[..., Any]:
+        def made(root: Any = "", name: str = "", transform: Any = None, *_: Any, **__: Any) -> Any:
+            return held(_one(note, f"{family} {name}", _ONE[family][name.lower()], kind), transform)
+
+        return made
+
+    return {
+        "Planetoid": planetoid,
+        "TUDataset": lambda root="", name="", transform=None, *_, **__: held(_many(note, name, kind), transform),
+        "QM9": lambda root="", transform=None, *_, **__: held(_many(note, "QM9", kind), transform),
+        "ZINC": lambda root="", subset=False, split="train", transform=None, *_, **__: held(_many(note, "ZINC", kind), transform),
+        **{family: single(family) for family in _ONE},
+    }
 
 
 def graph_sets(note: Note, data: str) -> dict[str, Change]:
     """What changes the data sets of the library when it is imported."""
 
-    def planetoid(root: Any = "", name: str = "Cora", *_: Any, transform: Any = None, **__: Any) -> Any:
-        return _one(note, name, _PLANETOID[name.lower()], transform, split=True)
-
-    def single(family: str) -> Callable[..., Any]:
-        def made(root: Any = "", name: str = "", transform: Any = None, *_: Any, **__: Any) -> Any:
-            return _one(note, f"{family} {name}", _ONE[family][name.lower()], transform)
-
-        return made
-
-    made: dict[str, Callable[..., Any]] = {
-        "Planetoid": planetoid,
-        "TUDataset": lambda root="", name="", transform=None, *_, **__: _many(note, name, transform),
-        "QM9": lambda root="", transform=None, *_, **__: _many(note, "QM9", transform),
-        "ZINC": lambda root="", subset=False, split="train", transform=None, *_, **__: _many(note, "ZINC", transform),
-        **{family: single(family) for family in _ONE},
-    }
+    def graph(**parts: Any) -> Any:
+        return importlib.import_module("torch_geometric.data").Data(**parts)
 
     def changed(module: Any) -> None:
-        for name, substitute in made.items():
+        for name, substitute in made_up_sets(note, graph, _held).items():
             setattr(module, name, where_absent(getattr(module, name), substitute, data))
 
     return {"torch_geometric.datasets": changed}

@@ -16,14 +16,17 @@ from vaelint.observe.data.absent import importing_file, needs_it
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives the stand-in's modules to the script. Packages that ask whether the original is there hear that it is not."""
 
-    def __init__(self, modules: Mapping[str, ModuleType], own: Callable[[str], bool]) -> None:
-        self._modules, self._own = modules, own
+    def __init__(self, modules: Mapping[str, ModuleType], own: Callable[[str], bool], note: Callable[[str], None] | None) -> None:
+        self._modules, self._own, self._note = modules, own, note
 
     def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """The spec of a module of the stand-in."""
         frame = sys._getframe(1)
         if name not in self._modules or not (self._own(importing_file(frame)) or needs_it(frame)):
             return None
+        if self._note is not None:
+            self._note(f"{name.partition('.')[0]} is not installed, and is stood in for")
+            self._note = None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -72,9 +75,12 @@ def lending(name: str, names: dict[str, Any]) -> ModuleType:
 
 
 @contextlib.contextmanager
-def stood_in(modules: Mapping[str, ModuleType], own: Callable[[str], bool]) -> Iterator[None]:
-    """Within the block the files that are the script's `own` import these modules, before any that is installed."""
-    finder = _Finder(modules, own)
+def stood_in(modules: Mapping[str, ModuleType], own: Callable[[str], bool], note: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Within the block the files that are the script's `own` import these modules, before any that is installed.
+
+    `note` is told once that their package is not installed.
+    """
+    finder = _Finder(modules, own, note)
     sys.meta_path.insert(0, finder)
     try:
         yield
