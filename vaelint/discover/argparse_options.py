@@ -6,7 +6,7 @@ Imports no torch.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 
 from vaelint.late import dataclass
@@ -64,10 +64,12 @@ def options_of(trees: Sequence[ast.Module]) -> Iterator[Option]:
 
 
 def _declared(node: ast.AST) -> Option | None:
-    """The option of a call of `add_argument`."""
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument"):
+    """The option of a call of `add_argument`; ConfigArgParse calls it `add` as well."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("add_argument", "add", "add_arg")):
         return None
     names = tuple(a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+    if node.func.attr != "add_argument" and not all(n.startswith("-") for n in names):
+        return None
     return Option(names, {k.arg: k.value for k in node.keywords if k.arg}) if names else None
 
 
@@ -102,15 +104,15 @@ def _given(option: Option) -> tuple[str, ...]:
     return (option.typed, str(known_value(option))) if _takes(option) else (option.typed,)
 
 
-def filled_options(trees: Sequence[ast.Module]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def filled_options(trees: Sequence[ast.Module], value: Callable[[Option], object] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What has to be given, with a value for it: of its choices the first, a default that argparse never uses, a small number for whole
-    ones. And what has to be given and is of a kind that nothing tells a value of."""
+    ones, or what `value` says. And what has to be given and is of a kind that nothing tells a value of."""
     filled: list[str] = []
     lacks: list[str] = []
     for option in options_of(trees):
         if not option.required:
             continue
-        known = known_value(option)
+        known = known_value(option) if value is None else value(option)
         if known is None:
             lacks.append(option.typed)
         else:

@@ -16,10 +16,10 @@ from vaelint.discover.argparse_options import chosen_ways, compared_options, fil
 from vaelint.discover.guessed_options import guessed_ways, likest, unset_numbers, unset_options
 from vaelint.discover.sources import Sources, names_called, tree_of
 from vaelint.discover.starting import starts
+from vaelint.discover.told_options import texts_of, told_values, value_of_option
 from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 
-_TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "*/*.sh", "docs/*.md", "*.md")
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
@@ -70,7 +70,8 @@ def _entry(file: Path, folder: Path, told: list[tuple[str, ...]], sources: Sourc
     reach = [t for t in map(tree_of, sorted(sources.imported_by(file))) if t is not None]
     tree = tree_of(file) or ast.Module([], [])
     bare = _by_itself(file, folder, tree)
-    filled, lacks = filled_options(reach)
+    given = told_values(folder, file.name)
+    filled, lacks = filled_options(reach, lambda option: value_of_option(option, given))
     choices = chosen_ways(reach)
     filled = (*filled, *choices[0])
     alone = [(*bare, *filled), bare, *((*bare, *filled[: len(filled) - len(choices[0])], *c) for c in choices[1:])]
@@ -82,7 +83,7 @@ def _entry(file: Path, folder: Path, told: list[tuple[str, ...]], sources: Sourc
     if "LightningCLI" in names_called(tree):
         alone = [*((*bare, "fit", "--config", c) for c in likest(file.name, folder)), (*bare, "fit")]
     if lacks:
-        alone = [(*bare, *words) for words in guessed_ways(reach, folder, file.name)]
+        alone = [(*bare, *words) for words in guessed_ways(reach, folder, file.name, given)]
     ways = [*ways[:1], *alone, *ways[1:]]
     ways = [w for w in dict.fromkeys(ways) if len(w) > len(bare) or not (lacks or filled)]
     return Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:]), tuple(told))
@@ -100,7 +101,7 @@ def _by_itself(file: Path, folder: Path, tree: ast.Module) -> tuple[str, ...]:
 def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
     """The scripts that texts of the repository start, each with the commands that can be taken as they are."""
     found: dict[Path, list[tuple[str, ...]]] = {}
-    said = [_from(folder, text, words) for pattern in _TEXTS for text in sorted(folder.glob(pattern)) for words in _commands(text)]
+    said = [_from(folder, text, words) for text in texts_of(folder) for words in _commands(text)]
     files = [Path(os.path.relpath(f, folder)).as_posix() for f in python_files(folder, notebooks=True)] if said else []
     for words in said:
         below = [f for f in files if f.endswith(f"/{words[0]}")]

@@ -5,31 +5,36 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise, product
 from pathlib import Path
 
 from vaelint.discover.argparse_options import Option, known_value, options_of
+from vaelint.discover.told_options import value_of_option
 from vaelint.discover.variants import CONFIGURATIONS, with_option
 
 _CONFIGURATION = re.compile(r"(^|_)(config|cfg|conf|yaml|hparams)(_|s?$|file|path)", re.IGNORECASE)
-_NAME = re.compile(r"(^|_)(name|run|exp|experiment|tag|id|title|comment|project|out|output|save|log|logs|results?)(_|$|dir|path|name|id)")
+_NAME = re.compile(
+    r"(^|_)(name|run|exp|experiment|tag|id|title|comment|project|out|output|save|log|logs|results?|ckpt|checkpoints?)(_|$|dir|path|name|id)"
+)
 _DATA = re.compile(r"data|(^|_)(root|images?|corpus)(_|$)")
 _WORD = re.compile(r"[a-z0-9]+")
 _MOST = 3
 _WAYS = 4
 
 
-def guessed_ways(trees: Sequence[ast.Module], folder: Path, script: str = "") -> list[tuple[str, ...]]:
+def guessed_ways(
+    trees: Sequence[ast.Module], folder: Path, script: str = "", told: Mapping[str, str] | None = None
+) -> list[tuple[str, ...]]:
     """Ways to give all options that have to be given, where some value may do for each; at most four.
 
-    `script`: the name of the script's file, which a configuration of its own may be like.
+    `script`: the name of the script's file, which a configuration of its own may be like. `told`: values that texts give.
     """
     known: list[list[tuple[str, ...]]] = []
     for option in options_of(trees):
         if option.required:
-            told = known_value(option)
-            values = guesses(option, trees, folder, script) if told is None else [str(told)]
+            value = value_of_option(option, told or {})
+            values = guesses(option, trees, folder, script) if value is None else [str(value)]
             known.append([(value,) if option.positional else (option.typed, value) for value in values])
     return [tuple(word for part in way for word in part) for way in islice(product(*known), _WAYS)]
 

@@ -30,6 +30,7 @@ from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.older_torch import older_torch
 from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
+from vaelint.observe.data.settings.config_packages import config_packages
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.data.unneeded import lent_modules, wanting
 from vaelint.observe.held.held_back import held_back
@@ -80,6 +81,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
             stack.enter_context(public_downloads(session.say_here))
         stack.enter_context(torchvision_data(request.data, session.say_here, spans.is_user))
         stack.enter_context(library_data(request.data, session.say_here, spans.is_user))
+        stack.enter_context(config_packages(session.say_here, spans.is_user))
         stack.enter_context(keras_on_torch(session.say, trains=True))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(session.say_here, spans.is_user))
