@@ -17,7 +17,7 @@ import torch
 
 from vaelint.observe.data import tensorflow_sets, torchaudio
 from vaelint.observe.data.after_import import Change, changed_when_imported
-from vaelint.observe.data.graph_sets import graph_sets
+from vaelint.observe.data.graphs.graph_sets import graph_sets
 from vaelint.observe.data.graphs.graph_stand_in import graph_modules
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.pictures import as_picture, drawn

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from vaelint.observe.data.graph_sets import made_up_sets
 from vaelint.observe.data.graphs.graph_layers import LAYERS
 from vaelint.observe.data.graphs.graph_models import MODELS, TRANSFORMS
 from vaelint.observe.data.graphs.graph_parts import EDGES, Batch, Data, DataLoader, Graphs
+from vaelint.observe.data.graphs.graph_sets import made_up_sets
 from vaelint.observe.data.stand_ins import lending
 
 _INITS = {"glorot": nn.init.xavier_uniform_, "zeros": nn.init.zeros_, "ones": nn.init.ones_, "reset": lambda module: None}
