@@ -109,7 +109,7 @@ def filled_options(trees: Sequence[ast.Module], value: Callable[[Option], object
     ones, or what `value` says. And what has to be given and is of a kind that nothing tells a value of."""
     filled: list[str] = []
     lacks: list[str] = []
-    for option in options_of(trees):
+    for option in {o.typed: o for o in options_of(trees)}.values():  # several files may declare the same
         if not option.required:
             continue
         known = known_value(option) if value is None else value(option)

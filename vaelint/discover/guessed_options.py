@@ -31,7 +31,7 @@ def guessed_ways(
     `script`: the name of the script's file, which a configuration of its own may be like. `told`: values that texts give.
     """
     known: list[list[tuple[str, ...]]] = []
-    for option in options_of(trees):
+    for option in {o.typed: o for o in options_of(trees)}.values():
         if option.required:
             value = value_of_option(option, told or {})
             values = guesses(option, trees, folder, script) if value is None else [str(value)]

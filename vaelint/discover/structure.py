@@ -100,10 +100,18 @@ def find(root: Path) -> Found:
 
 
 def _made_and_trained(tree: ast.Module) -> set[str]:
-    """The names that a function, or the top level of a script, calls where it takes gradients."""
+    """The classes of objects that a function, or a script's top level, makes and has learn: `Adam(model.parameters())`, `backward()`."""
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
     rest = ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef | ast.ClassDef)], [])
-    return {name for part in (*functions, rest) if "backward" in (called := _calls(part)) for name in called}
+    return {name for part in (*functions, rest) if "backward" in _calls(part) for name in _learning(part)}
+
+
+def _learning(part: ast.AST) -> set[str]:
+    """The classes of the objects of which a piece of code takes the parameters."""
+    calls = [n.func for n in ast.walk(part) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    asked = {ast.unparse(f.value) for f in calls if f.attr == "parameters"}
+    made = (n for n in ast.walk(part) if isinstance(n, ast.Assign) and any(ast.unparse(t) in asked for t in n.targets))
+    return {name for n in made for name in _calls(n.value)}
 
 
 def imports_keras(tree: ast.Module) -> bool:
