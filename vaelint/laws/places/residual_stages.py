@@ -17,14 +17,17 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
+from vaelint.core.finding import Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.nearest_codes import looked_up
+from vaelint.record import ops
 from vaelint.record.record import route, span
 from vaelint.rule import Found
 
 _MOST = 7  # earlier stages
 _SAME = 1e-5
+_LAID_OUT = ops.SHAPE | ops.CAST | {"detach", "data"}
 
 
 @law("stages-take-what-is-left", "each of several stages quantises what all earlier ones have left", covered=("VAE508", "VAE515"))
@@ -45,7 +48,7 @@ def stages_take_what_is_left(bench: Bench) -> Iterator[Broken]:
         for many in range(1, k):
             taken = next((part for part in combinations(range(k), many) if _is_same(rows, first - sum(earlier[j] for j in part))), None)
             if taken is not None:
-                yield _left(bench, source, k, taken)
+                yield _left(bench, [at for at, _, _, _ in stages[:k]], source, k, taken)
                 return
 
 
@@ -98,11 +101,26 @@ def _whole(bench: Bench, source: fx.Node, index: fx.Node, left: fx.Node) -> Brok
     return Broken("code-not-nearest", found, "a stage looks up z less the sum of all earlier codes", "stage 2 looks up z itself")
 
 
-def _left(bench: Bench, source: fx.Node, stage: int, taken: tuple[int, ...]) -> Broken:
-    model = bench.model
+def _computed(source: fx.Node) -> fx.Node:
+    """The operation that made what is looked up, before its rows were laid out for it."""
+    while ops.op(source) in _LAID_OUT and (behind := ops.value_inputs(source)):
+        source = behind[0]
+    return source
+
+
+def _given(bench: Bench, earlier: list[fx.Node], source: fx.Node) -> Span | None:
+    """Where what a stage looks up is made; where an earlier stage has looked up the same, where this stage is given it."""
+    model, made = bench.model, _computed(source)
+    here = model.source.function(place) if (place := span(made)) is not None else None
+    if made in map(_computed, earlier):
+        return next((s for s in reversed(route(source)) if here is not None and model.source.function(s) is here), model.where(source))
+    return model.where(made)
+
+
+def _left(bench: Bench, earlier: list[fx.Node], source: fx.Node, stage: int, taken: tuple[int, ...]) -> Broken:
     off = " and ".join(str(j + 1) for j in taken)
     found = Found(
-        model.where(source),
+        _given(bench, earlier, source),
         label=f"stage {stage + 1} is given z without the code of stage {off} alone",
         why="the codes are added up: a stage that does not know what all earlier ones have taken moves the sum away from z again, "
         "and more stages make it no better",
