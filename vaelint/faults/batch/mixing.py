@@ -105,10 +105,11 @@ class Batch:
         for meeting in self._meetings:
             cut = self._cut(meeting)
             if cut is not None and meeting.node in reach:
+                cut = self._laid_otherwise(meeting) or cut
                 found.append(Mixing(cut, ops.value_inputs(cut)[0], meeting.node))
             elif cut is None and meeting.how == "contracted" and meeting.node in codes and not _is_product(meeting.node):
                 turned = self._turned(meeting.operands[0])
-                cause = turned or meeting.node
+                cause = turned or self._laid_otherwise(meeting) or meeting.node
                 found.append(Mixing(cause, ops.value_inputs(cause)[0], meeting.node))
         return found + self._merged() + self._misaligned()
 
@@ -140,10 +141,25 @@ class Batch:
             return None
         flow, count = self._model.flow, labels.shape[0]
         for node in flow.sorted(flow.descendants(meeting)):
-            if ops.op(node) in ("view", "reshape", "unflatten") and len(shape(node)) == 2 and shape(node)[0] * shape(node)[1] == count:
-                table = labels.reshape(count, -1)[:, 0].reshape(shape(node))
+            size = shape(node)[:2]
+            if ops.op(node) in ("view", "reshape", "unflatten") and len(size) == 2 and size[0] * size[1] == count:
+                table = labels.reshape(count, -1)[:, 0].reshape(size)
                 return bool((table == table[:, :1]).all()) or bool((table == table[:1]).all())
         return None
+
+    def _laid_otherwise(self, meeting: Meets) -> fx.Node | None:
+        """Where two sides meet, and a later view puts the samples of one side together again and not those of the other: what laid out
+        the rows of the other side."""
+        data = [n for n in meeting.operands if n in self._model.flow.data]
+        sides = [m for n in data for m in (ops.value_inputs(n) if ops.op(n) in ops.JOIN else [n])]
+        fits = [self._regrouped(meeting.node, side) for side in sides]
+        if len(sides) != 2 or sorted(map(str, fits)) != ["False", "True"]:
+            return None
+        node = sides[fits.index(False)]
+        count = shape(node)[0]
+        while ops.op(node) in _KEEPS and (behind := ops.value_inputs(node)) and shape(behind[0])[:1] == (count,):
+            node = behind[0]
+        return node if ops.op(node) in _REPEATS | ops.SHAPE else None
 
     def _merged(self) -> list[Mixing]:
         """`x.view(-1, H*W)` of an image with channels: each channel becomes a sample of its own, down to z."""

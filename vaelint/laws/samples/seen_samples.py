@@ -22,7 +22,7 @@ from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.samples.separate_samples import moved_rows
+from vaelint.laws.samples.moved_rows import moved_rows
 from vaelint.record.record import route
 from vaelint.rule import Found
 

@@ -6,9 +6,7 @@ holds several rows a sample (`4*B`) the rows of two samples must be disjoint.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from itertools import pairwise
 
 import torch
 from torch import fx
@@ -19,13 +17,11 @@ from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
+from vaelint.laws.samples.moved_rows import MOST_SAMPLES, Rows, are_side_by_side, exchanged, meet, misplaced, moved_rows, rows_moved
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.ranges import declared_range
 from vaelint.rule import Found
-
-_SAMPLES = 4
-_NOISE = 1e-5  # a row that nothing reaches is the same to the last bit, but for kernels that add up in another order
 
 _WHOLE = 1e-3
 
@@ -35,9 +31,6 @@ _REDRAWN = frozenset({"standard_gamma", "sample_dirichlet", "poisson", "binomial
 _ON_PURPOSE = frozenset({"roll", "flip", "flipud", "index_select"})
 
 _SORTS = frozenset({"sort", "argsort", "topk"})
-
-Rows = dict[fx.Node, list[frozenset[int]]]
-"""For each value the rows that each of the exchanged samples moves."""
 
 
 @law("samples-are-independent", "sample i moves row i and no other", covered=("VAE104", "VAE106", "VAE107", "VAE111"))
@@ -49,9 +42,9 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     if batch_of(model).runs_over_time:
         raise CannotMeasureError("the step goes along the first axis as one does along time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
-    rows = _rows(bench, wanted)
+    rows = rows_moved(bench, wanted)
     if strays := _strays(bench, rows):
-        also = _rows(bench, wanted, samples=strays)
+        also = rows_moved(bench, wanted, samples=strays)
         rows = {n: moved + also[n] for n, moved in rows.items() if n in also}
     yield from _labelled(bench, wanted) or _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)
 
@@ -61,13 +54,13 @@ def _strays(bench: Bench, rows: Rows) -> list[int]:
 
     Only of values before samples meet for certain: what lies behind is known by then.
     """
-    asked, flow = _exchanged(bench), bench.model.flow
+    asked, flow = exchanged(bench), bench.model.flow
     meets = next(
-        (n for n in flow.sorted(set(rows)) if _meet(rows[n]) and n not in _excused(bench) and bench.model.op(n) != "batch_norm"), None
+        (n for n in flow.sorted(set(rows)) if meet(rows[n]) and n not in _excused(bench) and bench.model.op(n) != "batch_norm"), None
     )
     before = set(rows) if meets is None else set(rows) & flow.ancestors(meets) - {meets}
     moved = (zip(asked, rows[n], strict=True) for n in before if bench.model.dims(n)[bench.batch_axis(n) or 0] == "B")
-    return sorted({other for each in moved for sample, own in each for other in own if other != sample} - set(asked))[:_SAMPLES]
+    return sorted({other for each in moved for sample, own in each for other in own if other != sample} - set(asked))[:MOST_SAMPLES]
 
 
 def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
@@ -75,7 +68,7 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
     model, flow = bench.model, bench.model.flow
     excused = _excused(bench)
     for node in flow.sorted(set(rows)):
-        if node in excused or not _meet(rows[node]):
+        if node in excused or not meet(rows[node]):
             continue
         if model.op(node) == "batch_norm":
             excused |= {node} | flow.descendants(node)  # called in training by its name: no layer that a calm run could turn off
@@ -104,14 +97,14 @@ def _compared(bench: Bench, rows: Rows) -> list[Broken]:
     leaves = [leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves]
     pairs = {n: ops.value_inputs(n) for n in leaves if model.op(n) in ops.LOSSES and n not in rows and len(ops.value_inputs(n)) == 2}
     classes = [n for both in pairs.values() for n in both if n not in rows and bench.knows(n) and bench.batch_axis(n) is not None]
-    known = rows | (_rows(bench, classes) if classes else {})
+    known = rows | (rows_moved(bench, classes) if classes else {})
     for leaf, operands in pairs.items():
-        if any(not known.get(n) or _meet(known[n]) for n in operands):
+        if any(not known.get(n) or meet(known[n]) for n in operands):
             continue
         sizes = {bench.value(n).shape[bench.batch_axis(n) or 0] for n in operands}
         on_purpose = any(model.op(n) in _ON_PURPOSE or bench.draws_order(n) for n in (*operands, *flow.ancestors(*operands)))
         both = [a | b for a, b in zip(*(known[n] for n in operands), strict=True)]
-        if len(sizes) == 1 and not on_purpose and _meet(both):
+        if len(sizes) == 1 and not on_purpose and meet(both):
             here = known | {leaf: both}
             return [_broken(bench, _reordered(leaf, here, bench) or leaf, leaf, here)]
     return []
@@ -126,11 +119,11 @@ def _sorted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
     lengths = [s for s in bench.of_kind("lengths") if any(bench.model.op(n) in _SORTS for n in flow.descendants(s.node))]
     if not lengths:
         return []
-    rows = _rows(bench, wanted, {s.node: bench.value(s.node).roll(1, 0) for s in lengths})
-    meets = next((n for n in flow.sorted(set(rows)) if _meet(rows[n]) or _in_two_orders(rows[n], _exchanged(bench))), None)
+    rows = rows_moved(bench, wanted, {s.node: bench.value(s.node).roll(1, 0) for s in lengths})
+    meets = next((n for n in flow.sorted(set(rows)) if meet(rows[n]) or _in_two_orders(rows[n], exchanged(bench))), None)
     heads = [h for s in bench.model.sites for h in s.heads if all(rows.get(h, ())) and meets is not None and h in flow.ancestors(meets)]
-    kept = [[frozenset({sample}) for sample in _exchanged(bench)]]
-    odd = next((h for h in heads if not _meet(rows[h]) and rows[h] not in kept), None)
+    kept = [[frozenset({sample}) for sample in exchanged(bench)]]
+    odd = next((h for h in heads if not meet(rows[h]) and rows[h] not in kept), None)
     if meets is None or odd is None:
         return []
     first = next(n for n in flow.sorted(set(rows)) if rows[n] == rows[odd])
@@ -152,7 +145,7 @@ def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
         below = [n for n in wanted if n in flow.descendants(seat.node)]
         before = bench.after_inputs({seat.node: equal}, below)
         moved: Rows = {n: [] for n in before}
-        for sample in _exchanged(bench):
+        for sample in exchanged(bench):
             other = equal.clone()
             other[sample] = int(low) + 1
             after = bench.after_inputs({seat.node: other}, below)
@@ -160,7 +153,7 @@ def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
                 n: [*m, r] for n, m in moved.items() if (r := moved_rows(before[n], after.get(n), bench.batch_axis(n) or 0)) is not None
             }
         for node in flow.sorted(set(moved)):
-            if any(rows - {sample} for sample, rows in zip(_exchanged(bench), moved[node], strict=True)):
+            if any(rows - {sample} for sample, rows in zip(exchanged(bench), moved[node], strict=True)):
                 same = bench.value(node).shape[bench.batch_axis(node) or 0] == bench.base.batch
                 return [_of_another_row(bench, seat, node)] if same and not _are_grouped(bench, seat, node) else []
     return []
@@ -228,64 +221,6 @@ def _is_a_share(bench: Bench, node: fx.Node) -> bool:
     return axis is not None and bench.knows(node) and bool((bench.value(node).double().sum(axis) - 1).abs().max() < _WHOLE)
 
 
-def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None, samples: list[int] | None = None) -> Rows:
-    seats = bench.of_kind("data", "tokens", "label")
-    batch = bench.base.batch
-    if batch is None or batch < 3 or not seats:
-        raise CannotMeasureError("there are no three samples")
-    before = bench.after_inputs(bench.same(s.node for s in seats) | (also or {}), wanted)
-    found: Rows = {n: [] for n in before}
-    largest: dict[fx.Node, float] = {}
-    for sample in samples or _exchanged(bench):
-        after = bench.after_inputs(bench.exchanged(seats, sample) | (also or {}), wanted)
-        for node in list(found):
-            if node not in largest:
-                largest[node] = _largest(before[node])
-            moved = moved_rows(before[node], after.get(node), bench.batch_axis(node) or 0, largest[node])
-            if moved is None:
-                del found[node]  # its shape hangs on the values
-            else:
-                found[node].append(moved)
-    return found
-
-
-def _exchanged(bench: Bench) -> list[int]:
-    """The samples that take another one's values."""
-    batch = bench.base.batch or 0
-    return sorted({0, 1, batch // 2, batch - 1})[:_SAMPLES]
-
-
-def _largest(value: torch.Tensor) -> float:
-    """The largest absolute value of a tensor, 0 of none."""
-    if not value.numel():
-        return 0.0
-    low, high = value.double().aminmax() if value.dtype not in (torch.float32, torch.float64) else value.aminmax()
-    return max(abs(float(low)), abs(float(high)))
-
-
-def moved_rows(before: torch.Tensor, after: torch.Tensor | None, axis: int, largest: float | None = None) -> frozenset[int] | None:
-    """The entries along an axis that differ; `largest` is the largest absolute value before, where it is known."""
-    if after is None or before.shape != after.shape or before.numel() == 0:
-        return None
-    others = tuple(dim for dim in range(before.dim()) if dim != axis)
-    a, b = (v if v.dtype in (torch.float32, torch.float64) else v.double() for v in (before, after))
-    gap = torch.linalg.vector_norm(a - b, math.inf, others) if others else (a - b).abs()  # NaN where either is not finite
-    if not bool(gap.isfinite().all()):
-        return None
-    bound = _NOISE * (_largest(before) if largest is None else largest)
-    return frozenset(torch.nonzero(gap > bound).flatten().tolist())
-
-
-def _meet(moved: list[frozenset[int]]) -> bool:
-    """Whether two samples move the same row."""
-    seen: set[int] = set()
-    for rows in moved:
-        if rows & seen:
-            return True
-        seen |= rows
-    return False
-
-
 def _in_two_orders(moved: list[frozenset[int]], samples: list[int]) -> bool:
     """Whether more than one sample moves its own row and another one."""
     return sum(sample in rows and len(rows) == 2 for sample, rows in zip(samples, moved, strict=True)) > 1
@@ -299,16 +234,19 @@ def _reads_statistic(bench: Bench, node: fx.Node) -> bool:
 
 def _reordered(node: fx.Node, rows: Rows, bench: Bench) -> fx.Node | None:
     """Of operands that hold samples in two orders, the operation that left the order of the data."""
-    mine = [n for n in node.all_input_nodes if n in rows and rows[n] and not _meet(rows[n]) and any(rows[n])]
+    mine = [n for n in node.all_input_nodes if n in rows and rows[n] and not meet(rows[n]) and any(rows[n])]
     entered = any(n.op == "placeholder" and bench.batch_axis(n) is not None for n in node.all_input_nodes)  # in the order of the data
     if len({tuple(rows[n]) for n in mine}) < (1 if entered else 2):
         return None
-    data = [n for n in mine if _side_by_side(rows[n])]
+    data = [n for n in mine if are_side_by_side(rows[n])]
     if entered and not data and len(mine) == 1:
         return _left_at(mine[0], rows, bench)
     odd = [n for n in mine if n not in data] if data else []
     if len(odd) != 1:
         return None
+    if len({tuple(rows[n]) for n in data}) == 1:
+        below = [n for n in bench.model.flow.descendants(node) | {node} if n in rows]
+        return _left_at(misplaced(bench, data[0], odd[0], below) or odd[0], rows, bench)
     return _left_at(odd[0], rows, bench)
 
 
@@ -319,7 +257,7 @@ def _left_at(culprit: fx.Node, rows: Rows, bench: Bench) -> fx.Node:
     if ops.op(culprit) not in ops.JOIN:
         return culprit
     parts = [n for n in culprit.all_input_nodes if ops.op(n) in ops.SELECT and bench.knows(n)]
-    moved = _rows(bench, parts) if len(parts) > 1 else {}
+    moved = rows_moved(bench, parts) if len(parts) > 1 else {}
     taken: list[list[frozenset[int]]] = []
     for part in (n for n in parts if n in moved):
         if any(a and b for other in taken for a, b in zip(moved[part], other, strict=True)):
@@ -334,12 +272,6 @@ def _behind(node: fx.Node, rows: Rows) -> list[fx.Node]:
     for n in node.all_input_nodes:
         found += [n] if n in rows else [m for m in n.all_input_nodes if m in rows] if n.meta.get("val") is None else []
     return found
-
-
-def _side_by_side(moved: list[frozenset[int]]) -> bool:
-    """Whether the rows of each sample lie between no others of the samples that were exchanged."""
-    ends = sorted((min(rows), max(rows)) for rows in moved if rows)
-    return all(last < first for (_, last), (first, _) in pairwise(ends))
 
 
 def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broken:
@@ -363,7 +295,7 @@ def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broke
 
 def _is_another_order(moved: list[frozenset[int]], known: list[frozenset[int]], kept: list[list[frozenset[int]]]) -> bool:
     """Whether each sample has one row, in an order that is neither the data's nor a known one."""
-    return all(len(rows) == 1 for rows in moved) and not _meet(moved) and moved != known and moved not in kept
+    return all(len(rows) == 1 for rows in moved) and not meet(moved) and moved != known and moved not in kept
 
 
 def _unrestored(
