@@ -76,7 +76,8 @@ class Record:
     shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
     symbols: dict[str, int] = field(default_factory=dict)
     reads_mode: bool = False  # whether the model's code may do something else in evaluation mode, apart from what torch's layers do
-    left_training: list[LeftTraining] = field(default_factory=list)  # in the step, in order
+    left_training: list[ModeSet] = field(default_factory=list)  # in the step, in order
+    told_to_train: list[ModeSet] = field(default_factory=list)  # modules that the step put in training mode, or left there, in order
     lifted: bool = False
     joined: tuple[str, ...] = ()  # symbols that turned out to be the batch as well: both sides of an adjacency matrix
     moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like
@@ -130,8 +131,8 @@ class ModuleCall:
 
 
 @dataclass(frozen=True)
-class LeftTraining:
-    """A module that the step took out of training mode."""
+class ModeSet:
+    """A module whose mode, training or evaluation, the step set."""
 
     module: torch.nn.Module
     at: int  # how many operations had been recorded

@@ -124,10 +124,10 @@ def _training(module: torch.nn.Module) -> bool:
 
 
 class _Mode:
-    """`module.training`, kept where it always is; `note` is called when it is read, `left` when a module leaves training."""
+    """`module.training`, kept where it always is; `note` is called when it is read, `put` when one leaves training or is told to train."""
 
-    def __init__(self, note: Callable[[], None], left: Callable[[torch.nn.Module], None]) -> None:
-        self._note, self._left = note, left
+    def __init__(self, note: Callable[[], None], put: Callable[[torch.nn.Module, bool], None]) -> None:
+        self._note, self._put = note, put
 
     def __get__(self, module: torch.nn.Module | None, owner: type) -> Any:
         if module is None:
@@ -139,12 +139,22 @@ class _Mode:
         return vars(module)["training"]
 
     def __set__(self, module: torch.nn.Module, value: Any) -> None:
-        if not value and vars(module).get("training") is True:
-            self._left(module)
+        before = vars(module).get("training")
+        if not value and before is True:
+            self._put(module, False)
+        elif value and before is not None and not _is_passed_on():
+            self._put(module, True)
         vars(module)["training"] = value
 
 
 _LAYERS = "torch.nn.modules."
+_TRAIN = torch.nn.Module.train.__code__
+
+
+def _is_passed_on() -> bool:
+    """Whether a module's own `train` tells its child."""
+    frame = sys._getframe(2)
+    return frame.f_code is _TRAIN and frame.f_back is not None and frame.f_back.f_code is _TRAIN
 
 
 def _reads_its_own(layer: torch.nn.Module) -> bool:
@@ -158,16 +168,17 @@ def _reads_its_own(layer: torch.nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def noting_modes(model: torch.nn.Module, note: Callable[[], None], left: Callable[[torch.nn.Module], None]) -> Iterator[None]:
+def noting_modes(model: torch.nn.Module, note: Callable[[], None], put: Callable[[torch.nn.Module, bool], None]) -> Iterator[None]:
     """Calls `note` where the model may act on whether it is in training mode: its code reads that, or has a `train()` of its own.
 
-    Layers of torch that read their own (dropout, batch normalisation) do not count. `left` gets each module that leaves training.
+    Layers of torch that read their own (dropout, batch normalisation) do not count. `put` gets each module that
+    leaves training, and each that is told to be in it, whether it was or not; of a module with children that one alone.
     """
     own = torch.nn.Module
     if any(c.train is not own.train or c.eval is not own.eval or hasattr(c, "training") for c in {type(m) for m in model.modules()}):
         note()
     before = vars(own).get("training")
-    own.training = _Mode(note, left)  # type: ignore[assignment]
+    own.training = _Mode(note, put)  # type: ignore[assignment]
     try:
         yield
     finally:

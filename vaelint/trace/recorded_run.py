@@ -8,13 +8,14 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from vaelint.core.finding import Span
 from vaelint.late import dataclass
-from vaelint.record.record import Births, LeftTraining, MadeDistribution, Objective, Record, Rung, UsedUp
+from vaelint.record.record import Births, MadeDistribution, ModeSet, Objective, Record, Rung, UsedUp
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -192,7 +193,7 @@ class Recording:
         noting = noting_calls(recorder, record.functions, self._calls_in) if self._calls_in else contextlib.nullcontext()
         with (
             modules.watching(),
-            noting_modes(built.model, lambda: setattr(record, "reads_mode", True), lambda module: self._note_left(record, module)),
+            noting_modes(built.model, lambda: setattr(record, "reads_mode", True), partial(self._note_mode, record)),
             running_plainly(),
             noting_births(spans, built.births, built.keep, record.guests),
             noting_optimizers(spans, record.optimizers, in_step=True),
@@ -225,11 +226,12 @@ class Recording:
         self._drawn = random.getstate()
         return record
 
-    def _note_left(self, record: Record, module: torch.nn.Module) -> None:
-        """A module leaves training mode."""
+    def _note_mode(self, record: Record, module: torch.nn.Module, training: bool) -> None:
+        """A module leaves training mode, or is told to be in it."""
         stack = self._spans.stack(sys._getframe(2), limit=1)
         if stack:
-            record.left_training.append(LeftTraining(module, len(self._recorder.graph.nodes), stack[0]))
+            noted = record.told_to_train if training else record.left_training
+            noted.append(ModeSet(module, len(self._recorder.graph.nodes), stack[0]))
 
     def _find_loss(self, record: Record, left: Any, fault: Exception | None) -> None:
         """The loss of a step: what it differentiated itself, else what it left in `loss`. Raises `fault` where that is none."""

@@ -7,6 +7,7 @@ on purpose are some, and no evaluation comes before.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.record.record import BackwardCall, LeftTraining
+from vaelint.record.record import BackwardCall, ModeSet
 from vaelint.rule import Found
 from vaelint.trace import torch_private
 
@@ -40,13 +41,13 @@ def training_stays_in_training(bench: Bench) -> Iterator[Broken]:
     for calls in turns.values():
         for earlier, later in pairwise(calls):
             if (left := _left(bench, earlier, later)) is not None:
-                yield _stayed(left, later.span)
+                yield _stayed(left, later.span, _told_once(bench, left, earlier, later))
                 return
     if (left := _left_in_step(bench)) is not None:
-        yield _stayed(left, None)
+        yield _stayed(left, None, None)
 
 
-def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> LeftTraining | None:
+def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> ModeSet | None:
     """What took the model out of training between two turns, where an evaluation did and the later turn is still out of it."""
     record = bench.model.record
     before, after = _layers(bench, earlier.node), _layers(bench, later.node)
@@ -63,7 +64,7 @@ def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> LeftTrain
     return next((s for s in reversed(record.left_training) if earlier.at <= s.at <= later.at and any(s.module is m for m in own)), None)
 
 
-def _left_in_step(bench: Bench) -> LeftTraining | None:
+def _left_in_step(bench: Bench) -> ModeSet | None:
     """What takes the model out of training where a step evaluates first: what it then minimises goes through layers in evaluation mode."""
     record = bench.model.record
     trained = _layers(bench, record.loss) if record.loss is not None else set()
@@ -95,11 +96,37 @@ def _differs(layer: torch.nn.Module) -> bool:
     return isinstance(dropout := getattr(layer, "dropout", 0), int | float) and dropout > 0
 
 
-def _stayed(left: LeftTraining, later: Span | None) -> Broken:
+def _told_once(bench: Bench, left: ModeSet, earlier: BackwardCall, later: BackwardCall) -> Span | None:
+    """Where the model was put in training mode for the turns to come, before the loop that evaluates between them.
+
+    None where the evaluation stands in the very loop of the turns: there it is the evaluation that has to put the mode back.
+    """
+    source = bench.model.source
+    around = [source.function(place) for place in later.stack]
+    told = [t for t in bench.model.record.told_to_train if t.at <= earlier.at and set(left.module.modules()) <= set(t.module.modules())]
+    once = next((t for t in reversed(told) if source.function(t.span) in around), None)
+    turns = _loop(bench, later.span)
+    return once.span if once is not None and turns not in (None, _loop(bench, once.span), _loop(bench, left.span)) else None
+
+
+def _loop(bench: Bench, place: Span | None) -> ast.For | ast.While | None:
+    """The innermost loop around a place."""
+    if place is None:
+        return None
+    nodes = ast.walk(bench.model.source.function(place) or bench.model.source.file(place.file).tree)
+    around = [n for n in nodes if isinstance(n, ast.For | ast.While) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
+    return max(around, key=lambda n: n.lineno, default=None)
+
+
+def _stayed(left: ModeSet, later: Span | None, told: Span | None) -> Broken:
+    labels = [(left.span, "the model leaves training mode here and is not put back")] if told is not None else []
+    labels += [(later, "the next turns train it in evaluation mode")] if later is not None else []
     found = Found(
-        left.span,
-        label="the model leaves training mode here and is not put back",
-        labels=(Label(later, "the next turns train it in evaluation mode"),) if later is not None else (),
+        told or left.span,
+        label="said once, before the loop: not again after an evaluation"
+        if told is not None
+        else "the model leaves training mode here and is not put back",
+        labels=tuple(Label(place, text) for place, text in labels),
         why="from the first evaluation on it trains without dropout, and batch normalisation no longer learns its statistics",
         help="call model.train() at the beginning of each epoch, or after the evaluation",
     )
