@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import fx
 
-from vaelint.core.finding import Label
+from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.training.opponents import Match, cost_at, matches
+from vaelint.record.record import BackwardCall, Record
 from vaelint.rule import Found
 
 _NOTHING = 1e-5
@@ -67,10 +68,11 @@ def _follows_both(bench: Bench, match: Match) -> Broken:
     moved = match.critic.moved & match.others if of_critic else match.opponent.moved & match.own
     both = next((o for o in bench.model.record.optimizers if _holds_both(o, match)), None)
     own = f"steps {who} too, along a loss that wants the opposite" if both is not None else f"{who} is moved by the gradient of this too"
-    turn = ((stray.span, "is minimised by that step"),) if both is not None else ()
+    instead = _cleared_instead(bench.model.record, stray, moved) if both is None else None
+    turn = [(stray.span, "is minimised by that step")] if both is not None else [(stray.span, own)] if instead is not None else []
     found = Found(
-        both.span if both is not None else stray.span,
-        label=own,
+        both.span if both is not None else instead or stray.span,
+        label=own if instead is None else f"clears none of the gradients that the next step uses: not those of {who}",
         labels=(
             *(Label(place, words) for place, words in turn if place is not None),
             *model.labels((node, "through the critic's output for its samples")),
@@ -80,6 +82,19 @@ def _follows_both(bench: Bench, match: Match) -> Broken:
     )
     text = f"{len(moved)} parameters are moved by the opponent's loss"
     return Broken("opponent-moved", found, "each network's step follows its own loss", text)
+
+
+def _cleared_instead(record: Record, stray: BackwardCall, moved: set[int]) -> Span | None:
+    """What clears the gradients of other parameters in the turn of the step that follows both losses, where nothing ever clears its own."""
+    if any(u.kind == "cleared" and u.of & moved for u in record.uses):
+        return None
+    number = record.backwards.index(stray)
+    stepped = [i for i, u in enumerate(record.uses) if u.kind == "stepped"]
+    step = next((i for i in stepped if record.uses[i].of & moved and record.uses[i].passes > number + 1), None)
+    if step is None:
+        return None
+    turn = record.uses[max((i for i in stepped if i < step), default=-1) + 1 : step]
+    return next((u.place for u in turn if u.kind == "cleared" and u.place is not None), None)
 
 
 def _holds_both(optimizer: Any, match: Match) -> bool:
