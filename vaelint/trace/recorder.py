@@ -26,22 +26,15 @@ from vaelint.trace.updates import Updates
 
 _T = torch.Tensor
 _SIZE_GETTER = _T.shape.__get__  # type: ignore[attr-defined]
-VALUE_READERS = {
-    _T.item: "item",
-    _T.__float__: "float",
-    _T.__int__: "int",
-    _T.__bool__: "bool",
-    _T.tolist: "tolist",
-    _T.numpy: "numpy",
-    _T.__index__: "index",
-    _T.__array__: "array",
-}
+_READ = ("item", "__float__", "__int__", "__bool__", "tolist", "numpy", "__index__", "__array__")
+VALUE_READERS = {getattr(_T, name): name.strip("_") for name in _READ}
 _NUMBERS = {"item", "float", "int", "bool", "index"}
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
 GRAD_GETTER = _T.grad.__get__  # type: ignore[union-attr]
 _SETTERS = {GRAD_SETTER: Updates.put, _T.data.__set__: Updates.put_data}  # type: ignore[attr-defined]
+_FLAG_SETTER = _T.requires_grad.__set__  # type: ignore[attr-defined]
 _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
@@ -217,6 +210,7 @@ class Recorder(TorchFunctionMode):
             return self._read(func, VALUE_READERS[func], args, kwargs)
         if func in _BACKWARD:
             return self.updates.backward(func, args, kwargs)
+        func = _T.requires_grad_ if func == _FLAG_SETTER else func  # `p.requires_grad = False`
         name = getattr(func, "__name__", "")
         if name == "__get__":
             if func == GRAD_GETTER:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from torch import fx
 
+from vaelint.core.finding import Label
 from vaelint.laws.addends import entered
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
@@ -45,6 +46,19 @@ def _cut(bench: Bench, use: GradientUse) -> fx.Node | None:
     return max(cuts, key=flow.order.__getitem__, default=None)
 
 
+def _freed_instead(bench: Bench, cut: fx.Node, use: GradientUse) -> fx.Node | None:
+    """After the freezing and before the loss of this turn, the last setting free of parameters that have been free all the time."""
+    order, passed = bench.model.flow.order, bench.model.record.backwards[use.passes - 1]
+    freed, frozen = list[fx.Node](), set[int]()
+    for node in sorted((n for n in bench.model.record.nodes if ops.raw_name(n) == "requires_grad_" and n.args), key=order.__getitem__):
+        of = id(node.args[0].meta.get("val")) if isinstance(node.args[0], fx.Node) else 0
+        if not (node.args[1] if len(node.args) > 1 else node.kwargs.get("requires_grad", True)):
+            frozen.add(of)
+        elif of not in frozen | use.of and order[cut] < order[node] < passed.at:
+            freed.append(node)
+    return freed[-1] if freed else None
+
+
 def _empty(bench: Bench, use: GradientUse, cut: fx.Node) -> Broken:
     model = bench.model
     passed = model.record.backwards[use.passes - 1]
@@ -52,12 +66,20 @@ def _empty(bench: Bench, use: GradientUse, cut: fx.Node) -> Broken:
         (n for n in model.flow.users.get(cut, ()) if n in model.flow.ancestors(passed.node)), key=model.flow.order.__getitem__, default=cut
     )
     frozen = ops.raw_name(cut) == "requires_grad_"
+    instead = _freed_instead(bench, cut, use) if frozen else None
+    here = entered(cut, passed.node)
+    if instead is not None:
+        place, label = entered(instead, passed.node), "sets free what was not frozen, and not what this loss is to train"
+        marks = tuple(Label(p, "frozen here") for p in (here,) if p is not None)
+    elif frozen:
+        place, label, marks = here, "frozen here, and not set free before the turn that is to train them", ()
+    else:
+        place, label = entered(read, passed.node), "takes a value without a gradient to the parameters that this loss is to train"
+        marks = model.labels((cut, "the gradient ends here"))
     found = Found(
-        entered(cut if frozen else read, passed.node) or model.where(cut),
-        label="frozen here, and not set free before the turn that is to train them"
-        if frozen
-        else "takes a value without a gradient to the parameters that this loss is to train",
-        labels=model.labels(*(() if frozen else ((cut, "the gradient ends here"),)), (passed.node, "the loss of this turn")),
+        place or model.where(cut),
+        label=label,
+        labels=(*marks, *model.labels((passed.node, "the loss of this turn"))),
         why="the step of their optimizer moves nothing: the term pulls only at the network that another optimizer owns",
         help="set requires_grad to True again before this turn"
         if frozen
