@@ -26,6 +26,7 @@ SEEN_TWICE = {  # one bug that leaves a second thing wrong, at a line of its own
     "vae106_softmax_over_batch__dreg_step",
     "vae207_not_reparameterized__wake_sleep",
     "vae221_experts_not_multiplied__borrowed_spread",
+    "vae222_generation_differs__untrained_prior",
     "vae331_likelihood_not_normalised__own_scale_alone",
     "vae434_prior_sees_posterior",
     "vae434_prior_sees_posterior__reordered",

@@ -106,5 +106,5 @@ def _broken(bench: Bench, name: str, meet: fx.Node, read: fx.Node, scaling: Map)
         why="the error is one of two units: it is large where the reconstruction is right, and outweighs the KL",
         help="compare with what the encoder gets, or undo the scaling in training too",
     )
-    text = f"{name} brings what is decoded back by the inverse of the encoder's scaling, and the error is taken before that"
+    text = f"{name} brings the decoder's output back by the inverse of the encoder's scaling, and the error is taken before that"
     return Broken("generation-differs", found, "what is compared is in the units that generation starts from", text)

@@ -267,7 +267,7 @@ def _improper(bench: Bench, weights: Weights) -> Broken:
         help="log q(z) of z = g(u) is log q(u) - log|dg/du|: for tanh that is log(1 - tanh(u)**2), summed over the latent",
     )
     text = "with the likelihood held, the weights move with the noise as 1 / q does, and with nothing else"
-    return Broken("kl-formula", found, "a prior of the draw, or the volume of what bends it, stands beside log q", text)
+    return Broken("kl-formula", found, "log q comes with a prior of the draw, or with the volume of what bends it", text)
 
 
 def _broken(bench: Bench, weights: Weights, text: str) -> Broken:

@@ -61,22 +61,30 @@ def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf
     """Values of the draw's shape that layers made of it and that a density without layers judges, each with the addends beside it."""
     flow = bench.model.flow
     leaves = [leaf for leaf in term.leaves if leaf.detached is None and site.z in flow.ancestors(leaf.node)]
-    decoded = [leaf.node for other in bench.model.terms if other is not term for leaf in other.leaves]
     inside = flow.ancestors(*(leaf.node for leaf in leaves), stop={site.z}) & flow.descendants(site.z)
-    if any(shape(n) == shape(site.z) for n in (inside - {site.z}) & flow.ancestors(*decoded)):
-        return []  # a map of the posterior: what it puts out is decoded
-    others = {n for s in bench.model.sites if s is not site for n in (s.z, *s.heads)}
-    if any(others & flow.ancestors(leaf.node, stop={site.z}) for leaf in leaves if _by_layers(bench, leaf.node, site)):
-        return []  # the density of another draw, given this one
+    mapped = [leaf for leaf in leaves if _by_layers(bench, leaf.node, site)]
+    if _is_decoded(bench, term, site, inside) or _is_of_another(bench, site, mapped):
+        return []
+    ends = flow.sorted({n for n in inside if shape(n) == shape(site.z) and bench.is_real(n) and _by_layers(bench, n, site)})
     found = []
-    for end in flow.sorted({n for n in inside if shape(n) == shape(site.z) and bench.is_real(n)}):
+    for end in (n for n in ends if not any(map(_is_layer, flow.descendants(n) & inside))):
         judged = [leaf for leaf in leaves if end in flow.ancestors(leaf.node)]
-        volumes = [leaf for leaf in leaves if leaf not in judged and _by_layers(bench, leaf.node, site)]
-        gate = not any(site.z in flow.ancestors(leaf.node, stop={end}) for leaf in judged)
-        bare = not any(_is_layer(n) for n in flow.descendants(end) & inside)
-        if judged and volumes and gate and bare and _by_layers(bench, end, site):
+        volumes = [leaf for leaf in mapped if leaf not in judged]
+        if judged and volumes and not any(site.z in flow.ancestors(leaf.node, stop={end}) for leaf in judged):
             found.append((end, volumes))
     return found
+
+
+def _is_decoded(bench: Bench, term: Term, site: Site, inside: set[fx.Node]) -> bool:
+    """Whether the map is the posterior's: what it puts out is decoded."""
+    decoded = [leaf.node for other in bench.model.terms if other is not term for leaf in other.leaves]
+    return any(shape(n) == shape(site.z) for n in (inside - {site.z}) & bench.model.flow.ancestors(*decoded))
+
+
+def _is_of_another(bench: Bench, site: Site, mapped: list[Leaf]) -> bool:
+    """Whether it is the density of another draw, given this one."""
+    others = {n for s in bench.model.sites if s is not site for n in (s.z, *s.heads)}
+    return any(others & bench.model.flow.ancestors(leaf.node, stop={site.z}) for leaf in mapped)
 
 
 def _is_layer(node: fx.Node) -> bool:
