@@ -35,7 +35,7 @@ FIXTURES = ROOT / "fixtures"
 SETS = ("systems", "seeds")  # of fixtures that are no rule's: folders of whole models
 FOUND_BY_THE_PASS = (
     "vae424_latent_density_formula__prior_of_couplings",
-    "vae424_latent_density_formula__raw_shares",
+    "vae424_latent_density_formula__shares_of_classes",
     "vae225",
     "vae227",
     "vae504_optimizer_misses_parameters__replaced",
