@@ -96,13 +96,26 @@ def _chosen(model: Model, place: Span) -> bool:
 
 
 def _given_by_caller(expression: ast.AST, tree: ast.AST) -> bool:
-    """Whether a place takes its device from a parameter: `self.to(device)`, or from `self.device`, which a method gives that value."""
+    """Whether a place takes its device from a parameter of the function that it is in: `self.to(device)`.
+
+    Or from an attribute that is never anything else: `self.device = device`.
+    """
     calls = [n for n in ast.walk(expression) if isinstance(n, ast.Call)]
     said = [a for c in calls if isinstance(c.func, ast.Name | ast.Attribute) and last_name(c.func) in ("to", "device") for a in c.args]
     said += [k.value for c in calls for k in c.keywords if k.arg == "device"]
-    names = {last_name(a) for a in said if isinstance(a, ast.Name | ast.Attribute)}
-    names |= {value.id for name, value, _ in _definitions(tree) if name in names and isinstance(value, ast.Name)}
-    return bool(names & {a.arg for n in ast.walk(tree) if isinstance(n, ast.arguments) for a in (*n.posonlyargs, *n.args, *n.kwonlyargs)})
+    if any(isinstance(n, ast.Name) and n.id in _parameters_at(n, tree) for n in said):
+        return True
+    attributes = {n.attr for n in said if isinstance(n, ast.Attribute)}
+    kept = [value for name, value, is_default in _definitions(tree) if name in attributes and not is_default]
+    return bool(kept) and all(isinstance(v, ast.Name) and v.id in _parameters_at(v, tree) for v in kept)
+
+
+def _parameters_at(name: ast.expr, tree: ast.AST) -> set[str]:
+    """The parameters of the innermost function around a place."""
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    around = [f for f in functions if f.lineno <= name.lineno <= (f.end_lineno or f.lineno)]
+    inner = max(around, key=lambda f: f.lineno, default=None)
+    return {a.arg for a in (*inner.args.posonlyargs, *inner.args.args, *inner.args.kwonlyargs)} if inner is not None else set()
 
 
 def _names_a_gpu(node: ast.AST) -> bool:

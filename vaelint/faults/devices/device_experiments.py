@@ -121,8 +121,14 @@ def _without_cuda(trial: Trial, place: Span | None) -> Failure | None:
         try:
             tracer.construct_real(on_gpu=True)
         except TargetError as error:
-            if error.__cause__ is not None and place is not None and error.span is not None and error.span.line == place.line:
-                return Failure(error.__cause__, (error.span,))
+            said = [p for p, _ in trial.model.record.asked_for_cuda]
+            if error.__cause__ is not None and place is not None and error.span is not None:
+                if error.span.line == place.line:
+                    return Failure(error.__cause__, (error.span,))
+                if any(w in message_of(error.__cause__) for w in _NO_CUDA):
+                    if said == [place]:  # `device = torch.device("cuda")` raises nothing: what is moved to it does
+                        return Failure(error.__cause__, (error.span,))
+                    raise CannotMeasureError(f"the constructor raises at line {error.span.line} first") from error
         built = tracer.construct_real()
         built.model.to("meta")
         return record_step(built, trial.runner.step, inputs, dict(trial.record.sizes), tracer.spans, "real").failure
