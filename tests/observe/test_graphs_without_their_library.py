@@ -50,6 +50,8 @@ def test_a_convolution_is_the_normalised_sum_of_neighbours() -> None:
     links = to_dense_adj(EDGES, torch.zeros(4, dtype=torch.long))[0].T + torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0]))
     scale = links.sum(1).pow(-0.5)
     assert torch.allclose(layer(x, EDGES), scale[:, None] * (links @ (scale[:, None] * layer.lin(x))), atol=1e-6)
+    bare = GCNConv(5, 3, add_self_loops=False)  # of a node that no edge enters the scale is 0, not infinite
+    assert torch.equal(bare(x, torch.tensor([[0], [1]])), torch.zeros(4, 3))
     near = SAGEConv(5, 3)
     rows = torch.stack([(x[1] + x[3]) / 2, (x[0] + x[2]) / 2, x[1], x[3]])
     assert torch.allclose(near(x, EDGES), near.lin_l(rows) + near.lin_r(x), atol=1e-6)

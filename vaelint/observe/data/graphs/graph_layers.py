@@ -62,7 +62,8 @@ class GCNConv(Conv):
             edge_index = add_self_loops(edge_index[:, ~loops], num_nodes=nodes)[0]
             weight = torch.cat([weight[~loops], own])
         if self._normal:
-            inverse = x.new_zeros(nodes).index_add(0, edge_index[1], weight).clamp(min=1e-12).pow(-0.5)
+            sums = x.new_zeros(nodes).index_add(0, edge_index[1], weight)
+            inverse = torch.where(sums > 0, sums.clamp(min=1e-12).pow(-0.5), 0.0)  # of a node that no edge enters it is 0
             weight = inverse[edge_index[0]] * weight * inverse[edge_index[1]]
         out = gathered(self.lin(x), edge_index, nodes, weight)
         return out if self.bias is None else out + self.bias

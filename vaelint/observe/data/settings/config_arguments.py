@@ -114,4 +114,4 @@ def config_arguments() -> dict[str, ModuleType]:
     parsers = dict.fromkeys(("ArgumentParser", "ArgParser", "Parser"), ArgumentParser)
     readers = dict.fromkeys(("YAMLConfigFileParser", "DefaultConfigFileParser", "ConfigparserConfigFileParser"), object)
     got = dict.fromkeys(("get_argument_parser", "get_arg_parser", "getArgumentParser"), _one)
-    return {name: lending(name, {**names, **parsers, **readers, **got, "Action": argparse.Action}) for name in ("configargparse",)}
+    return {"configargparse": lending("configargparse", {**names, **parsers, **readers, **got, "Action": argparse.Action})}
