@@ -10,7 +10,7 @@ from torch import fx
 from vaelint.record import ops
 
 _FILLS = {"zeros": 0.0, "zeros_like": 0.0, "new_zeros": 0.0, "ones": 1.0, "ones_like": 1.0, "new_ones": 1.0}
-_KEEPS = ops.CAST | ops.SHAPE | ops.SELECT | {"detach"}
+_KEEPS = ops.CAST | ops.SHAPE | (ops.SELECT - {"tril", "triu", "diag"}) | {"detach"}  # a triangle has zeros beside it
 _OF_ONE: dict[str, Callable[[float], float]] = {
     "neg": lambda v: -v,
     "negative": lambda v: -v,

@@ -215,7 +215,7 @@ def _rounds(pair: Pair, replay: Replay, symbols: Mapping[str, int]) -> int:
     """How often each row of the batch is compared, one round after another, as with `torch.cat([x, x])` for two draws of each sample."""
     target, rows = pair.target, 3
     first = replay.texts_of(target)[:1] if target is not None else ()
-    if target is None or "B" not in symbols or not first or not first[0].replace("*B", "").isdigit() or len(shape(target)) < 2:
+    if target is None or not first or "*B" not in first[0] or not first[0].replace("*B", "").isdigit() or len(shape(target)) < 2:
         return 1
     sizes = {**symbols, "B": rows}
     try:

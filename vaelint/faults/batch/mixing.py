@@ -153,7 +153,7 @@ class Batch:
         data = [n for n in meeting.operands if n in self._model.flow.data]
         sides = [m for n in data for m in (ops.value_inputs(n) if ops.op(n) in ops.JOIN else [n])]
         fits = [self._regrouped(meeting.node, side) for side in sides]
-        if len(sides) != 2 or sorted(map(str, fits)) != ["False", "True"]:
+        if len(sides) != 2 or set(fits) != {True, False}:
             return None
         node = sides[fits.index(False)]
         count = shape(node)[0]

@@ -9,9 +9,9 @@ Exempt is a loss that does not move in proportion: a penalty on the logits thems
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-import torch
 from torch import fx
 
 from vaelint.anatomy.attribute_use import usage_of
@@ -79,7 +79,7 @@ def _slope(bench: Bench, loss: fx.Node, node: fx.Node) -> float | None:
     own = replay([node], {}, sizes)[node].detach().double()
     at = [float(replay([loss], {node: own + by}, sizes)[loss].detach().sum()) for by in (0.0, *_BY)]
     slopes = [(value - at[0]) / by for value, by in zip(at[1:], _BY, strict=True)]
-    if not all(map(torch.isfinite, map(torch.tensor, slopes))) or abs(slopes[0]) < _SAME * max(1.0, abs(at[0])):
+    if not all(map(math.isfinite, slopes)) or abs(slopes[0]) < _SAME * max(1.0, abs(at[0])):
         return None
     return slopes[0] if abs(slopes[1] - slopes[0]) < 1e-4 * abs(slopes[0]) else None
 
