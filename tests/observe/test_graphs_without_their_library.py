@@ -52,6 +52,9 @@ def test_a_convolution_is_the_normalised_sum_of_neighbours() -> None:
     assert torch.allclose(layer(x, EDGES), scale[:, None] * (links @ (scale[:, None] * layer.lin(x))), atol=1e-6)
     bare = GCNConv(5, 3, add_self_loops=False)  # of a node that no edge enters the scale is 0, not infinite
     assert torch.equal(bare(x, torch.tensor([[0], [1]])), torch.zeros(4, 3))
+    whole, before = VGAE(layer), layer.lin.weight.clone()
+    whole.reset_parameters()
+    assert not torch.equal(layer.lin.weight, before)
     near = SAGEConv(5, 3)
     rows = torch.stack([(x[1] + x[3]) / 2, (x[0] + x[2]) / 2, x[1], x[3]])
     assert torch.allclose(near(x, EDGES), near.lin_l(rows) + near.lin_r(x), atol=1e-6)

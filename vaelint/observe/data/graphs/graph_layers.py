@@ -27,6 +27,15 @@ def _uniform(*shape: int, size: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape).uniform_(-1 / math.sqrt(size), 1 / math.sqrt(size)))
 
 
+def reset(value: Any) -> None:
+    """Draws the weights of a module anew; of one that cannot, those of its parts."""
+    if callable(again := getattr(value, "reset_parameters", None)):
+        again()
+    else:
+        for part in value.children() if isinstance(value, nn.Module) else ():
+            reset(part)
+
+
 class Conv(nn.Module):
     """What the layers have in common."""
 
@@ -37,8 +46,7 @@ class Conv(nn.Module):
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
         for part in self.children():
-            if callable(reset := getattr(part, "reset_parameters", None)):
-                reset()
+            reset(part)
 
 
 class GCNConv(Conv):

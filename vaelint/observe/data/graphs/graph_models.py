@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaelint.observe.data.graphs.graph_layers import reset
 from vaelint.observe.data.graphs.graph_parts import Data, add_self_loops, negative_sampling, to_undirected
 
 _LITTLE = 1e-15
@@ -37,7 +38,9 @@ class GAE(nn.Module):
         self.encoder, self.decoder = encoder, InnerProductDecoder() if decoder is None else decoder
 
     def reset_parameters(self) -> None:
-        """The weights stay as they are."""
+        """Draws the weights anew."""
+        reset(self.encoder)
+        reset(self.decoder)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the encoder says."""

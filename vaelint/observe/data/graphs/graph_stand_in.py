@@ -6,15 +6,16 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
-from vaelint.observe.data.graphs.graph_layers import LAYERS
+from vaelint.observe.data.graphs.graph_layers import LAYERS, reset
 from vaelint.observe.data.graphs.graph_models import MODELS, TRANSFORMS
 from vaelint.observe.data.graphs.graph_parts import EDGES, Batch, Data, DataLoader, Graphs
 from vaelint.observe.data.graphs.graph_sets import made_up_sets
 from vaelint.observe.data.stand_ins import lending
 
-_INITS = {"glorot": nn.init.xavier_uniform_, "zeros": nn.init.zeros_, "ones": nn.init.ones_, "reset": lambda module: None}
+_INITS = {"glorot": nn.init.xavier_uniform_, "zeros": nn.init.zeros_, "ones": nn.init.ones_, "reset": reset}
 
 
 def graph_modules(note: Callable[[str], None]) -> dict[str, ModuleType]:
@@ -40,5 +41,5 @@ def graph_modules(note: Callable[[str], None]) -> dict[str, ModuleType]:
         if above in made:
             setattr(made[above], last, module)
     whole = lending("torch_geometric", {n: m for n, m in made.items() if "." not in n} | {"__version__": "2.0"})
-    whole.__dict__["seed_everything"] = lambda seed: None
+    whole.__dict__["seed_everything"] = torch.manual_seed
     return {m.__name__: m for m in (whole, *made.values())}
