@@ -4,12 +4,14 @@ Intervention: the model's own function that draws and decodes is run, with the c
 code that it decodes is made of noise and of parameters that the loss never reaches, and every KL is held to a fixed prior, the codes were
 trained to be elsewhere than where generation looks for them.
 
-Exempt are parameters that any other function of the file reads: a second stage may train them.
+Exempt are parameters that any other function of the file reads, or a file beside it that imports it: a second stage may train them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from torch import fx
 
@@ -51,6 +53,8 @@ def _only_generation_reads(bench: Bench, one: Unreached) -> bool:
     """Whether all functions that use a layer, or that use those that do, generate."""
     usage = usage_of(bench.model)
     assert one.span is not None
+    if _is_read_beside(Path(one.span.file), one.path.rpartition(".")[2]):
+        return False
     waiting, seen = [one.path.rpartition(".")[2]], set[str]()
     while waiting:
         readers = usage.readers(one.span.file, waiting.pop())
@@ -60,6 +64,13 @@ def _only_generation_reads(bench: Bench, one: Unreached) -> bool:
         seen.update(new)
         waiting += [r for r in new if not GENERATES.search(r)]
     return bool(seen)
+
+
+def _is_read_beside(file: Path, attribute: str) -> bool:
+    """Whether another file of the folder imports this one and reads an attribute of that name."""
+    imports, reads = re.compile(rf"(from|import)\s+[\w.]*\b{re.escape(file.stem)}\b"), re.compile(rf"\.{re.escape(attribute)}\b")
+    texts = (f.read_text(encoding="utf-8", errors="replace") for f in sorted(file.parent.glob("*.py")) if f.name != file.name)
+    return any(imports.search(text) and reads.search(text) for text in texts)
 
 
 def _made_of(record: Record, decoder: set[str], names: set[str]) -> set[str]:
@@ -78,7 +89,7 @@ def _broken(bench: Bench, name: str, core: fx.Node | None, left: list[Unreached]
         model.where(core or model.sites[0].z),
         label=f"holds the posterior to N(0, 1), while {name} draws from {parts}",
         labels=model.labels((model.sites[0].z, "drawn here")),
-        why=f"no loss reaches {parts}: {name} decodes codes from where a random start put them, and none of training was there",
+        why=f"the loss never reaches {parts}: {name} decodes codes from where a random start put them, and none of training was there",
         help=f"take the KL to the prior that {name} draws from, or draw from N(0, 1)",
     )
     text = f"what {name} decodes is made of noise and of parameters that the loss never reaches: {parts}"
