@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vaelint.anatomy.loss.facts import KlFact
+    from vaelint.faults.kl.mended_formula import MendedFormula
 
 _RIGHT = {
     "Gaussian": "use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
@@ -59,8 +60,13 @@ _RIGHT = {
     message="the KL term is not the KL of the posterior",
     needs=("kl",),
     basis="replay",
-).on("kl.term_places.wrong_part", "kl.term_places.borrowed_spread")
-def check(model: Model, wrong_part: Callable[[KlFact], Span | None], borrowed_spread: Callable[[KlFact], Span | None]) -> Findings:
+).on("kl.term_places.wrong_part", "kl.term_places.borrowed_spread", "kl.mended_formula.mended_formula")
+def check(
+    model: Model,
+    wrong_part: Callable[[KlFact], Span | None],
+    borrowed_spread: Callable[[KlFact], Span | None],
+    mended_formula: Callable[[KlFact], MendedFormula | None],
+) -> Findings:
     """Terms in the posterior alone whose gradients are not those of a KL."""
     told: set[Span] = set()
     for fact in model.kls:
@@ -72,9 +78,13 @@ def check(model: Model, wrong_part: Callable[[KlFact], Span | None], borrowed_sp
                 yield _of_another(fact, taken)
             continue
         found = ", ".join(f"{k}: {v:.3g}" for k, v in fact.relative_coefficients.items())
+        mended = mended_formula(fact)
         yield Found(
-            wrong_part(fact),
-            label=fact.probe.reason or fact.wrong_coefficient or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
+            (mended.place if mended is not None else None) or wrong_part(fact),
+            label=(mended.words if mended is not None else "")
+            or fact.probe.reason
+            or fact.wrong_coefficient
+            or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
             why="its minimum is not at the prior: it does not pull towards a location of 0 and a scale of 1",
             help=_RIGHT.get(fact.probe.family, "use torch.distributions.kl_divergence(posterior, prior), summed over the latent"),
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",) if fact.probe.family == "Gaussian" else (),

@@ -2,7 +2,7 @@
 
 ## What it does
 Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a
-softmax, a ReLU, a square, one minus these, a product with a mask, an input whose declared range begins there), and
+softmax, a ReLU, a square, one minus these, a product with a mask, an input whose declared range `[0,1]` begins there), and
 `sqrt` of what is clamped to 0; both of what a layer drives below 0. An added epsilon, a clamp, `log_softmax`,
 `logsigmoid` and the losses of torch that clamp are fine.
 

@@ -174,3 +174,30 @@ def test_inputs_can_be_fake() -> None:
     with FakeTensorMode():
         made = make_inputs(InputSet.from_texts(["x=4x2:float32[0,1]", "n=4:int64[1,2]"]), ["x", "n"])
     assert isinstance(made["x"], FakeTensor) and made["n"].dtype is torch.int64
+
+
+def test_the_batch_is_the_second_size_where_all_inputs_share_it_and_not_the_first() -> None:
+    found = InputSet.from_texts(["past=14x6x3", "ahead=5x6", "hour=5x6:int64[0,24)"])
+    assert found.symbols["B"] == 6 and [dims.index("B") for dims in found.dims] == [1, 1, 1]
+    assert "B" in found.second_axis_note
+
+
+def test_whole_numbers_that_count_the_first_size_are_lengths_of_the_samples_along_the_second() -> None:
+    found = InputSet.from_texts(["steps=9x7x4", "length=7:int64[1,9]"])
+    assert found.symbols == {"B": 7, "T": 9, "F": 4} and found.dims == (("T", "B", "F"), ("B",))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["x=32x10", "adjacency=10x10"],
+        ["x=32x10x3", "weights=10"],
+        ["x=32x10x3", "label=32:int64[0,10)"],
+        ["x=Bx10x3", "table=5x10"],
+        ["x=10x10x3", "length=10:int64[1,10]"],
+        ["x=32x10x3"],
+    ],
+)
+def test_the_batch_stays_the_first_size_of_the_first_input(texts: list[str]) -> None:
+    found = InputSet.from_texts(texts)
+    assert found.dims[0][0] == "B" and not found.second_axis_note

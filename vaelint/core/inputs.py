@@ -191,6 +191,20 @@ class InputSet:
     symbols: dict[str, int]
     dims: tuple[tuple[str, ...], ...]
     batch: str | None = None
+    is_second: bool = False  # the batch was found on the second axis, and not named there
+
+    @property
+    def second_axis_note(self) -> str:
+        """What was taken for the batch where the sizes tell that it is not first, and how to say otherwise; else empty."""
+        if not self.is_second:
+            return ""
+        first = next(spec for spec in self.specs if len(spec.sizes) > 1)
+        typed = "x".join((BATCH, *map(str, first.sizes[1:])))
+        rows = self.symbols[BATCH]
+        return (
+            f"the second size, {rows}, is taken for the batch: all inputs share it, and not the first; "
+            f"where that is wrong, put the B where it belongs: --input {first.name or 'x'}={typed}"
+        )
 
     def with_channels_last(self) -> InputSet:
         """An image as Keras has it: what is called C, H and W for want of a name is H, W and C."""
@@ -211,11 +225,15 @@ class InputSet:
 
     @staticmethod
     def from_specs(specs: Sequence[InputSpec]) -> InputSet:
-        """Names the sizes: the first of the first input is B unless the user named a size B or named that one."""
+        """Names the sizes: the first of the first input is B unless the user named a size B or named that one.
+
+        Of sequences with time first, whose first sizes are no batch of all inputs while their second ones are, it is the second.
+        """
         names = [spec.name for spec in specs if spec.name]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"--input {twice[0]} is given twice", "every input needs its own name")
         symbols: dict[str, int] = {}
+        is_second = False
         for spec in specs:
             for symbol, size in zip(spec.symbols, spec.sizes, strict=True):
                 if symbol:
@@ -223,10 +241,14 @@ class InputSet:
         told = frozenset(symbols)
         first = next((spec for spec in specs if spec.sizes), None)
         if first is not None and BATCH not in told and not first.symbols[0]:
-            symbols = {BATCH: first.sizes[0]} | symbols
+            rows = None if told else _rows_along_second(specs)
+            if rows is not None:
+                specs = [replace(spec, symbols=_called_second(spec)) for spec in specs]
+                told, is_second = frozenset({BATCH}), True
+            symbols = {BATCH: first.sizes[0] if rows is None else rows} | symbols
         batch = BATCH if BATCH in symbols else (first.symbols[0] if first is not None else None)
         dims = tuple(_name_sizes(spec, symbols, told, batch, spec is first) for spec in specs)
-        return InputSet(tuple(specs), symbols, dims, batch)
+        return InputSet(tuple(specs), symbols, dims, batch, is_second)
 
     def sizes(self, assignment: Mapping[str, int] | None = None) -> list[tuple[int, ...]]:
         """The shape of every input, with the symbols of `assignment` given other values."""
@@ -248,6 +270,27 @@ class InputSet:
             self.batch is not None and self.batch not in self.dims[index] and spec.values is None and spec.dtype in ("int64", "int32")
         )
         return self.batch if is_apart and whole is not None and whole == (0, self.symbols[str(self.batch)] - 1) else None
+
+
+def _rows_along_second(specs: Sequence[InputSpec]) -> int | None:
+    """The size of the batch where every input has it, and none of the sequences has it first; None where the first sizes may be it.
+
+    Sequences are `(T, B, ...)` then: two of them with other lengths, or one beside whole numbers of which each counts its steps.
+    """
+    tables = [spec for spec in specs if len(spec.sizes) > 1]
+    lists = [spec for spec in specs if len(spec.sizes) == 1]
+    rows = {spec.sizes[1] for spec in tables} | {spec.sizes[0] for spec in lists}
+    steps = {spec.sizes[0] for spec in tables}
+    if len(rows) != 1 or rows & steps or not any(len(spec.sizes) > 2 for spec in tables):
+        return None
+    counts = any(spec.whole_range is not None and spec.whole_range[1] in steps and spec.whole_range[0] >= 1 for spec in lists)
+    return rows.pop() if len(steps) > 1 or counts else None
+
+
+def _called_second(spec: InputSpec) -> tuple[str, ...]:
+    """The sizes' names, with that of the batch along the second axis, or along the only one."""
+    place = 1 if len(spec.sizes) > 1 else 0
+    return tuple(BATCH if i == place else symbol for i, symbol in enumerate(spec.symbols))
 
 
 def _agreed(symbol: str, one: int, other: int) -> int:

@@ -138,7 +138,7 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
         with as_if_without_gpu():
             replay_laws(model, request, result)
     unsettle_likelihood(result)
-    if offer := batch_of(model).offer:
+    if offer := batch_of(model).offer or model.inputs.second_axis_note:
         result.notes.append(offer)
     if model.perturbation is not None:
         result.notes += model.perturbation.report.said

@@ -32,6 +32,9 @@ _CASTS: dict[Any, Any] = {
 _KEEPS_DEVICE = {torch.Tensor.cuda, torch.Tensor.cpu}
 
 
+Operation = Callable[[Callable[[Any], Any]], Any]
+"""What a node is worked out by: takes what tells the value of any node, or structure of nodes, that it reads."""
+
 NOT_ALONE = "this part of the loss does not run by itself at other values"
 """What a user is told of a share of the loss that cannot be replayed."""
 
@@ -54,6 +57,7 @@ class Replay:
         self._record, self._leaf, self._make = record, leaf, make
         self._symbols: Mapping[str, int] = symbols if symbols is not None else record.sizes
         self._stretches = False
+        self._exchanged: Mapping[fx.Node, Operation] = {}
         self._find_along, self._known = find_along, dict[str, Along | None]()
         self._slices: dict[Any, list[fx.Node]] = {}  # nodes to run, by what is asked for and what is set
 
@@ -87,6 +91,15 @@ class Replay:
             yield
         finally:
             self._stretches = False
+
+    @contextmanager
+    def exchanged(self, operations: Mapping[fx.Node, Operation]) -> Iterator[None]:
+        """Within, these nodes are worked out by other operations than the user's: what would hold if the code said that?"""
+        before, self._exchanged = self._exchanged, operations
+        try:
+            yield
+        finally:
+            self._exchanged = before
 
     def _stretch(self, sizes: Mapping[str, int]) -> Mapping[int, int]:
         if not self._stretches:
@@ -269,6 +282,8 @@ class Replay:
         if (parts := self._broadcast(node)) is not None:
             shapes = [env[p].shape if p in env else self.shape_of(p, sizes) for p in parts]
             return env[parts[node.args[1]]].expand(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call, index]
+        if node in self._exchanged:
+            return self._exchanged[node](lambda value: self._resolve(value, env, sizes, doubles))
         moved = self._moved(sizes)
         given = moved.literals.get(node) if moved is not None else None
         given_args, given_kwargs = given if given is not None else (node.args, dict(node.kwargs))

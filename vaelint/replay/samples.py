@@ -19,13 +19,12 @@ from vaelint.record import ops
 from vaelint.record.record import Record, shape
 from vaelint.record.sizes import plain
 from vaelint.replay.contractions import contracted
+from vaelint.replay.labels import FREE, Labels, aligned, axis_of, compact, counts_whole, filled, free, reduce_labels, varying
 from vaelint.trace.lift import SymbolPower
 
-FREE = -1
 LIMIT = 1 << 24
 """Entries up to which labels are laid out in full; beyond, a node counts as unknown."""
 
-Labels = torch.Tensor
 Value = Labels | tuple[Any, ...] | None
 Meeting = Literal["contracted", "combined", "recurrent", "softmax", "reduced"]
 
@@ -92,7 +91,7 @@ class Samples:
     def _start(self, node: fx.Node, axes: dict[fx.Node, int]) -> Value:
         rank = len(shape(node))
         if node not in axes:
-            return _free(rank)
+            return free(rank)
         n = shape(node)[axes[node]]
         if n > LIMIT:
             return None
@@ -100,7 +99,7 @@ class Samples:
 
     def _follow(self, node: fx.Node) -> Value:
         if node.meta.get("scalar"):
-            return _free(0)
+            return free(0)
         tensors = [n for n in ops.value_inputs(node) if not n.meta.get("scalar")]
         found = [self.values.get(n) for n in tensors]
         if any(f is None for f in found):
@@ -114,13 +113,13 @@ class Samples:
 
     def _all_free(self, node: fx.Node) -> Value:
         val = node.meta.get("val")
-        return _free(val.dim()) if isinstance(val, torch.Tensor) else tuple(_free(0) for _ in range(64))
+        return free(val.dim()) if isinstance(val, torch.Tensor) else tuple(free(0) for _ in range(64))
 
     def _rule(self, node: fx.Node) -> Callable[[fx.Node], Value]:
         name = ops.op(node)
         if name == "getitem" and node.target is operator.getitem and isinstance(self.values.get(node.args[0]), tuple):  # type: ignore[arg-type]
             one = self.values[node.args[0]][node.args[1]]  # type: ignore[index]
-            return lambda n: _aligned(one, len(shape(n))) if isinstance(one, torch.Tensor) else one
+            return lambda n: aligned(one, len(shape(n))) if isinstance(one, torch.Tensor) else one
         if name in _MOVES:
             return self._move
         if name in ops.POINTWISE | ops.COMPARE | {
@@ -146,7 +145,7 @@ class Samples:
         if name in _ALONG:
             return self._along
         if name in ops.LOSSES:
-            return self._combine if len(shape(node)) else lambda n: _free(0)
+            return self._combine if len(shape(node)) else lambda n: free(0)
         if name in _LOOKS_UP:
             return lambda n: self._operand(n, 0).unsqueeze(-1)
         if name in ops.REDUCE and name not in ("einsum", "trace"):
@@ -157,7 +156,7 @@ class Samples:
 
     def _move(self, node: fx.Node) -> Value:
         if node.target is operator.getitem and ops.op(node) == "expand":  # a result of broadcast_tensors
-            return _aligned(self._operand_of(ops.value_inputs(node)[0]), len(shape(node)))
+            return aligned(self._operand_of(ops.value_inputs(node)[0]), len(shape(node)))
         joins = ops.op(node) in ops.JOIN
         if not joins and any(not n.meta.get("scalar") for n in ops.tensors(node.args[1:]) if ops.op(node) not in _LIKE_SECOND):
             return self._look_up(node)
@@ -171,12 +170,12 @@ class Samples:
         )
         result = target(*args, **kwargs)
         if not isinstance(result, torch.Tensor):
-            parts = tuple(_compact(r) for r in result)
+            parts = tuple(compact(r) for r in result)
             self._note_pick(node, parts)
             return parts
         if joins:
-            result = _filled(result, node)
-        made = _compact(result)
+            result = filled(result, node)
+        made = compact(result)
         self._note_cut(node, made)
         self._note_pick(node, (made,))
         return made
@@ -184,26 +183,44 @@ class Samples:
     def _look_up(self, node: fx.Node) -> Value:
         """`table[index]`, with a table that belongs to no sample: each entry belongs to the sample that asked."""
         table, index = node.args[0], node.args[1]
+        if isinstance(table, fx.Node) and isinstance(index, tuple):
+            return self._pick_rows(node, table, index)
         if not isinstance(index, fx.Node) or not isinstance(table, fx.Node) or not bool((self._operand_of(table) == FREE).all()):
             raise TypeError("an index that is a tensor")
         labels = self._operand_of(index)
         return labels.reshape(list(labels.shape) + [1] * (len(shape(node)) - labels.dim()))
+
+    def _pick_rows(self, node: fx.Node, table: fx.Node, index: tuple[Any, ...]) -> Value:
+        """`states[length - 1, torch.arange(B)]`: each row keeps its sample where the rows are counted one by one."""
+        labels = self._operand_of(table)
+        along = [d for d, n in enumerate(labels.shape) if n > 1]
+        if len(along) != 1 or along[0] >= len(index) or not all(isinstance(i, fx.Node) and not i.meta.get("scalar") for i in index):
+            raise TypeError("an index that is a tensor")
+        rows = index[along[0]]
+        if not counts_whole(rows, shape(table)[along[0]]):
+            raise TypeError("an index that is a tensor")
+        after = [1] * (len(shape(table)) - len(index))
+        rank = len(shape(node)) - len(after)
+        parts = [(i, aligned(self._operand_of(i), rank)) for i in index]
+        parts.append((table, aligned(labels.flatten().reshape(shape(rows)), rank)))
+        together = self._together(node, parts, "combined")
+        return together.reshape([*together.shape, *after]) if isinstance(together, torch.Tensor) else together
 
     def _note_cut(self, node: fx.Node, made: Labels) -> None:
         if ops.op(node) in ops.JOIN | PICKS:
             return
         source = ops.value_inputs(node)[0]
         before = self.of(source)
-        if before is None or _varying(before) > 1:
+        if before is None or varying(before) > 1:
             return
         distinct = int(torch.unique(made[made >= 0]).numel())
         if (
-            _varying(made) == 1
+            varying(made) == 1
             and ops.op(node) in ("view", "reshape", "view_as", "reshape_as")
             and distinct == before.numel() < made.numel()
         ):
             self.refolded[node] = source
-        if _varying(made) > 1 and distinct != made.numel():  # a clean split of the batch into groups keeps one sample to a place
+        if varying(made) > 1 and distinct != made.numel():  # a clean split of the batch into groups keeps one sample to a place
             self.cut[node] = source
 
     def _note_pick(self, node: fx.Node, parts: tuple[Labels, ...]) -> None:
@@ -227,7 +244,7 @@ class Samples:
         whole = self._full(target).clone()
         if isinstance(value, fx.Node) and not value.meta.get("scalar"):
             whole[self._argument(index)] = self._full(value)
-        return _compact(whole)
+        return compact(whole)
 
     # --- operations that bring entries together --------------------------------------------------------------------
 
@@ -236,17 +253,17 @@ class Samples:
         operands = [n for n in ops.value_inputs(node) if not n.meta.get("scalar")]
         if ops.op(node) in ("batch_norm", "effect"):
             operands = operands[:1]
-        return self._together(node, [(n, _aligned(self._operand_of(n), rank)) for n in operands], "combined")
+        return self._together(node, [(n, aligned(self._operand_of(n), rank)) for n in operands], "combined")
 
     def _together(self, node: fx.Node, parts: list[tuple[fx.Node, Labels]], how: Meeting) -> Value:
         result = parts[0][1]
         for _, labels in parts[1:]:
             if bool(((result >= 0) & (labels >= 0) & (result != labels)).any()):
-                crossed = _varying(result) == 1 and _varying(labels) == 1 and _axis(result) != _axis(labels)
+                crossed = varying(result) == 1 and varying(labels) == 1 and axis_of(result) != axis_of(labels)
                 self.meetings.append(Meets(node, tuple(n for n, _ in parts), how, crossed))
                 return None
             result = torch.maximum(result, labels)
-        return _compact(result)
+        return compact(result)
 
     def _reduce(self, node: fx.Node) -> Value:
         source = ops.value_inputs(node)[0]
@@ -254,7 +271,7 @@ class Samples:
         if axes is None:
             return None
         statistic = False
-        if _varying(labels) > 1 and any(reduce_labels(labels, axis)[1] for axis in axes):
+        if varying(labels) > 1 and any(reduce_labels(labels, axis)[1] for axis in axes):
             self.meetings.append(Meets(node, (source,), "reduced"))
             return None
         for axis in axes:
@@ -267,7 +284,7 @@ class Samples:
         rank = val.dim() if isinstance(val, torch.Tensor) else len(shape(source)) - (0 if node.kwargs.get("keepdim") else len(axes))
         if rank != labels.dim():
             labels = labels.reshape([n for d, n in enumerate(labels.shape) if d not in axes])
-        made = _free(rank) if statistic and _varying(labels) == 0 else labels
+        made = free(rank) if statistic and varying(labels) == 0 else labels
         return made if isinstance(val, torch.Tensor) else (made, made)
 
     def _along(self, node: fx.Node) -> Value:
@@ -293,7 +310,7 @@ class Samples:
                 )
             )
             return None
-        made = _compact(together)
+        made = compact(together)
         return made if isinstance(node.meta.get("val"), torch.Tensor) else (made, made)
 
     def _contract(self, node: fx.Node) -> Value:
@@ -351,46 +368,3 @@ class Samples:
 def _is_mask(node: fx.Node) -> bool:
     val = node.meta.get("val")
     return isinstance(val, torch.Tensor) and val.dtype is torch.bool
-
-
-def reduce_labels(labels: Labels, axis: int) -> tuple[Labels, bool]:
-    """Labels after the entries along an axis came together, and whether they were of different samples."""
-    if labels.shape[axis] == 1:
-        return labels, False
-    high = labels.amax(axis, keepdim=True)
-    low = torch.where(labels < 0, torch.iinfo(torch.int32).max, labels).amin(axis, keepdim=True)
-    return high, bool(((high >= 0) & (low < high)).any())
-
-
-def _free(rank: int) -> Labels:
-    return torch.full([1] * rank, FREE, dtype=torch.int32)
-
-
-def _aligned(labels: Labels, rank: int) -> Labels:
-    """Labels with leading axes of one, as broadcasting lines shapes up."""
-    return labels.reshape([1] * (rank - labels.dim()) + list(labels.shape)) if labels.dim() < rank else labels
-
-
-def _compact(labels: Labels) -> Labels:
-    """The same labels with every axis along which they are constant brought down to one entry."""
-    for axis in range(labels.dim()):
-        if labels.shape[axis] > 1 and (labels.stride(axis) == 0 or bool((labels == labels.narrow(axis, 0, 1)).all())):
-            labels = labels.narrow(axis, 0, 1)
-    return labels.contiguous()
-
-
-def _filled(labels: Labels, node: fx.Node) -> Labels:
-    """After a join, entries of no sample take the sample of the row they stand in."""
-    dim = node.kwargs.get("dim", node.kwargs.get("axis", node.args[1] if len(node.args) > 1 else 0))
-    if not isinstance(dim, int) or ops.op(node) in ("hstack", "vstack"):
-        return labels
-    row, conflict = reduce_labels(labels, dim % labels.dim())
-    return labels if conflict else torch.where(labels < 0, row.expand_as(labels), labels)
-
-
-def _varying(labels: Labels) -> int:
-    return sum(n > 1 for n in labels.shape)
-
-
-def _axis(labels: Labels) -> int:
-    return next((d - labels.dim() for d, n in enumerate(labels.shape) if n > 1), 0)

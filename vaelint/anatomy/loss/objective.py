@@ -27,6 +27,7 @@ from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.anatomy.reconstruction.output_parts import OutputParts
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
+from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, shape
 from vaelint.replay.measuring import EVENS, bases, measured, own_symbols, picked_rows
@@ -174,7 +175,9 @@ def measure_recon(
             continue
         event = name_event(pair, term, replay._record, symbols, flow)
         stacked = _stacked(pair, replay)
-        chain = tuple(n for n in pair.leaf.chain if n is not pair.meet)  # a product with the target is no weight
+        chain = tuple(
+            n for n in (*pair.leaf.chain, *_under_masks(pair, flow)) if n is not pair.meet
+        )  # a product with the target is no weight
         fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event, stacked=stacked)
         for base in bases(symbols):
             fact.probe = probe_recon(pair, term, loss, replay, base, {})
@@ -193,6 +196,19 @@ def measure_recon(
                 fact.scaling = None  # each element has a weight of its own
         found.append(fact)
     return found
+
+
+def _under_masks(pair: Pair, flow: Flow) -> list[fx.Node]:
+    """What is multiplied or added up before a mask sets a part of it to 0: the factors there weigh the error, too."""
+    found: list[fx.Node] = []
+    node = pair.leaf.node
+    while node is not pair.meet and ops.op(node) in ops.MUL | ops.DIV | ops.LINEAR_REDUCE | ops.CAST | {"neg", "masked_fill"}:
+        live = [n for n in ops.value_inputs(node) if n in flow.learned]
+        if len(live) != 1 or (ops.op(node) == "masked_fill" and node.args[2:] not in ((0,), (0.0,))):
+            break
+        found.append(node)
+        node = live[0]
+    return found if any(ops.op(n) == "masked_fill" for n in found) else []
 
 
 def _let_through(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> ReconProbe | None:

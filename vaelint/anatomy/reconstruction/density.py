@@ -156,7 +156,9 @@ def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill
                 raise ReplayError("a parameter of another rank than the data")
         value = torch.full(whole, fill + 0.17 * i, dtype=torch.float64)
         if apart:
-            value = value + torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator)
+            rows_at = 0 if n in at.parameters else _rows_at(at, n)
+            same = [1 if d == rows_at else k for d, k in enumerate(whole)]  # for each point the same
+            value = value + torch.randn(same, dtype=torch.float64, generator=generator)
         leaves.append(value.requires_grad_())
         overrides[n] = leaves[-1].clone()
     overrides[at.target] = t.clone()
@@ -176,11 +178,16 @@ def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill
     )
 
 
+def _rows_at(at: DensitySlice, node: fx.Node) -> int:
+    """The axis of the batch."""
+    texts = at.replay.texts_of(node)
+    return texts.index("B") if "B" in texts else 0
+
+
 def _of_rows(g: torch.Tensor | None, node: fx.Node, at: DensitySlice, elements: int) -> torch.Tensor:
     if g is None:
         return torch.zeros(1, dtype=torch.float64)
-    texts = at.replay.texts_of(node)
-    axis = texts.index("B") if "B" in texts else 0
+    axis = _rows_at(at, node)
     return g.movedim(axis, 0).reshape(g.shape[axis], -1).sum(1) / elements
 
 

@@ -11,7 +11,8 @@ from vaelint.faults.batch.mixing import batch_of
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
-from vaelint.replay.samples import FREE, Samples
+from vaelint.replay.labels import FREE
+from vaelint.replay.samples import Samples
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

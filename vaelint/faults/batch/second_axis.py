@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from vaelint.record.record import shape
-from vaelint.replay.samples import FREE, Samples
+from vaelint.replay.labels import FREE
+from vaelint.replay.samples import Samples
 
 if TYPE_CHECKING:
     from torch import fx
@@ -32,7 +33,8 @@ def samples_along_second(model: Model, axes: dict[fx.Node, int]) -> bool:
     rows = first[1]
     if any(len(shape(n)) > 1 and shape(n)[1] != rows for n in axes):
         return False
-    labelled = {n: 1 for n in model.record.inputs.values() if len(shape(n)) > 1 and shape(n)[1] == rows}
+    inputs = model.record.inputs.values()
+    labelled = {n: 1 for n in inputs if len(shape(n)) > 1 and shape(n)[1] == rows} | {n: 0 for n in inputs if shape(n) == (rows,)}
     turned = Samples(model.record, labelled)
     if not all(_has_rows(turned, site.z, rows) for site in model.sites):
         return False

@@ -63,7 +63,10 @@ def _error(trial: Trial, site: Site, z: torch.Tensor) -> torch.Tensor:
 def kl_sees(trial: Trial, claim: KlSees) -> Verdict:
     """Whether the KL's own expression moves with the encoder's half and not with the prior's."""
     leaf: Leaf = claim.leaf
-    halves = {**dict.fromkeys(claim.encoder, "encoder"), **dict.fromkeys(claim.prior, "prior")}
+    asked = {**dict.fromkeys(claim.encoder, "encoder"), **dict.fromkeys(claim.prior, "prior")}
+    halves = {n: half for n, half in asked.items() if trial.value(n).is_floating_point()}
+    if set(halves.values()) != {"encoder", "prior"}:
+        raise CannotMeasureError("one of the two halves has no slope: it chooses between values")
     at = {n: trial.value(n).detach().clone().requires_grad_() for n in halves}
     held = {n: trial.value(n).detach() for n in leaf.frontier if n not in halves}
     got = slope(term_value(trial, Term("kl", [leaf]), {**held, **at}), at)

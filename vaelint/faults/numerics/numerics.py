@@ -94,10 +94,18 @@ class _Search:
         return log.bounds.by if log.node not in self.model.flow.learned and log.bounds is not None else None
 
     def of_data_only(self, log: _Log) -> bool:
-        """Of the data alone, unless it is the logarithm of an input that was declared to reach 0."""
+        """Of the data alone, unless it is the logarithm of an input that was declared to reach 0.
+
+        `[0,inf)` says of what kind the data is, hours or rates, and not that a 0 is among them: no end of it is a value that was seen.
+        """
         data = self.data_of(log)
-        declared = data is not None and data.op == "placeholder" and _is(log.operand, data)
+        declared = data is not None and data.op == "placeholder" and _is(log.operand, data) and self._has_ends(data)
         return log.node not in self.model.flow.learned and (log.root or not declared)
+
+    def _has_ends(self, data: fx.Node) -> bool:
+        """Whether an input was declared from a number to a number."""
+        declared = declared_range(self.model, data)
+        return declared is not None and all(map(math.isfinite, declared))
 
     def mended_after(self, log: _Log) -> bool:
         """All that reads it replaces what is not finite."""

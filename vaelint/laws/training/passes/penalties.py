@@ -1,8 +1,8 @@
 """Law B1, for penalties on a slope: a term that is made of a network's gradient holds that network.
 
 Observed on the record of the step: an addend of a loss that is differentiated, which is computed from what `torch.autograd.grad` gave
-and has no gradient itself. Without the graph of that gradient it is a number. Exempt are gradients that weigh a term, or go into what
-has a gradient otherwise.
+and has no gradient itself. Without the graph of that gradient it is a number. Exempt are gradients that weigh a term, go into what
+has a gradient otherwise, or are a step that what they were taken to goes (a posterior that is refined for each sample).
 
 Source: Gulrajani et al. 2017, Improved Training of Wasserstein GANs, section 4.
 """
@@ -38,7 +38,7 @@ def penalties_hold_slopes(bench: Bench) -> Iterator[Broken]:
     for loss in losses:
         for addend in _without_gradient(bench, loss):
             slope = next((s for s in reversed(slopes) if s in bench.model.flow.ancestors(addend)), None)
-            if slope is not None and _is_live(slope):
+            if slope is not None and _is_live(slope) and not _is_a_step(bench, slope, addend):
                 yield _constant(bench, slope, addend)
                 return
 
@@ -62,6 +62,15 @@ def _is_live(slope: fx.Node) -> bool:
     """Whether something that is trained stands behind what the gradient was taken of."""
     asked = slope.args[0] if slope.args else slope.kwargs.get("outputs")
     return any(isinstance(n, fx.Node) and n.meta.get("grad") for n in (asked if isinstance(asked, list | tuple) else [asked]))
+
+
+def _is_a_step(bench: Bench, slope: fx.Node, addend: fx.Node) -> bool:
+    """Whether the gradient is added to the very values that it was taken to: they climb by it."""
+    flow = bench.model.flow
+    given = slope.args[1] if len(slope.args) > 1 else slope.kwargs.get("inputs")
+    values = [n for n in (given if isinstance(given, list | tuple) else [given]) if isinstance(n, fx.Node)]
+    way = flow.descendants(slope) & flow.ancestors(addend) | {addend}
+    return any(ops.op(n) in _SUMS and any(v in ops.value_inputs(n) for v in values) for n in way)
 
 
 def _constant(bench: Bench, slope: fx.Node, addend: fx.Node) -> Broken:
