@@ -2,7 +2,8 @@
 
 ## What it does
 Looks for a posterior that is combined with a constant where noise should be: a stored tensor, a number, a draw that
-is made and not used, a generator that is seeded again in each call.
+is made and not used, a generator that is seeded again in each call; and for one noise that several draws of a path
+(steps of time, levels) are made with.
 
 ## Why is this bad
 With constant noise the encoder learns one fixed offset: z is a deterministic function of x, the reconstruction never

@@ -2,7 +2,8 @@
 
 ## What it does
 Compares the range that `--input` declares with the range of the reconstruction, found by driving the decoder's raw
-output to its extremes. Without a declared range nothing is assumed. The law `the-best-fit-is-the-data` also finds
+output to its extremes. Without a declared range nothing is assumed, unless the step itself brings any data out of
+that range: to mean 0, say, for a sigmoid. The law `the-best-fit-is-the-data` also finds
 elements that share one sum under a Bernoulli likelihood, log rates of a Poisson likelihood that cannot fall below 0,
 and a decoder that puts out the rescaled data and is compared with the raw one.
 

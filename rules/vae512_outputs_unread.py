@@ -3,7 +3,8 @@
 ## What it does
 Moves, on the real run, those columns of the last layers of encoder and decoder that have no gradient. Where no addend
 of the loss follows, however far they are moved, they are reported at the slice that is read in their place. Parts
-that the code takes out and leaves unused are a remark.
+that the code takes out and leaves unused are a remark. A loop over columns of which only the last turn's error is
+kept (`total = ...` for `total = total + ...`) is reported at that line.
 
 ## Why is this bad
 A last layer has as many outputs as are meant to be read. If some are not, an offset did not move on, and one value is

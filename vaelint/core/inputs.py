@@ -202,7 +202,7 @@ class InputSet:
         typed = "x".join((BATCH, *map(str, first.sizes[1:])))
         rows = self.symbols[BATCH]
         return (
-            f"the second size, {rows}, is taken for the batch: all inputs share it, and not the first; "
+            f"the second size, {rows}, is used as the batch: all inputs share it, and not the first; "
             f"where that is wrong, put the B where it belongs: --input {first.name or 'x'}={typed}"
         )
 

@@ -8,6 +8,7 @@ from vaelint.laws import (
     cancelled_gradients,
     columns,
     divergence,
+    exchanged_values,
     head_columns,
     knowledge,
     masks,
@@ -26,8 +27,10 @@ from vaelint.laws.decoding import (
     generation,
     noise_arrives,
     other_units,
+    overwritten_turns,
     own_targets,
     past_the_draw,
+    reached_targets,
     trained_prior,
     untrained_prior,
 )
@@ -38,7 +41,7 @@ from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sph
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
-from vaelint.laws.samples import seen_samples, separate_samples, written_batch
+from vaelint.laws.samples import own_noise, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
@@ -64,6 +67,7 @@ __all__ = [
     "conditions",
     "divergence",
     "estimators_family",
+    "exchanged_values",
     "experts",
     "family",
     "fresh_draws",
@@ -78,7 +82,9 @@ __all__ = [
     "nearest_points",
     "noise_arrives",
     "other_units",
+    "overwritten_turns",
     "own_gradients",
+    "own_noise",
     "own_scale",
     "own_step",
     "own_targets",
@@ -88,6 +94,7 @@ __all__ = [
     "prior_mass",
     "prior_volumes",
     "priors",
+    "reached_targets",
     "reflections",
     "relaxations",
     "repeated",

@@ -19,6 +19,7 @@ from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.sampled_priors import own_draws
+from vaelint.laws.samples.own_noise import shared_draws
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 from vaelint.rule import Found
@@ -120,6 +121,8 @@ def pairs(bench: Bench, leaf: Leaf) -> Iterator[tuple[Site, fx.Node]]:
     """Each draw with its own prior; of steps that were stacked before the KL, the first with the first, where they go up evenly."""
     order = bench.model.flow.order
     sites = sorted(_sites(bench, leaf), key=lambda s: order[s.z])
+    if any(len(shared_draws(bench, n)) > 1 for s in sites for n in s.noise):
+        return  # one noise makes several draws, of which the record knows the first
     priors = sorted(_priors(bench, leaf), key=order.__getitem__)
     each = len(priors) // len(sites) if sites else 0
     if each and len(priors) == each * len(sites):

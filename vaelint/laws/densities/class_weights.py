@@ -70,7 +70,9 @@ class _Counted:
             return None
         val = bench.value(node)
         whole = val.numel() >= 8 and not val.is_complex() and bool((val == val.round()).all())
-        return _Counted(bench, fact, target, node) if whole and bool((val >= 0).all()) and shape(node) == shape(target) else None
+        is_cut = bool((val <= 1).all()) and math.prod(shape(target)) < val.numel() and node in bench.model.record.inputs.values()
+        alike = shape(node) == shape(target) or is_cut  # the target may be a part of the data: the upper triangle of a graph
+        return _Counted(bench, fact, target, node) if whole and bool((val >= 0).all()) and alike else None
 
     def weights(self) -> list[fx.Node]:
         """What was made of the input alone, is no copy of the target, and meets what the decoder made."""
@@ -103,7 +105,7 @@ class _Counted:
         changes = {self.input: new, self.fact.pair.recon: recon, **held}
         base, loss = self.bench.base, self.bench.base.loss_node
         got = base.recompute([loss, self.target], changes)
-        same = got[self.target].double() == new.double() if got[self.target].shape == new.shape else torch.zeros_like(ones)
+        new, same = _turned(got[self.target], new)
         if not got[loss].requires_grad or float(same.double().mean()) < _ALIKE:  # a graph's loops may be added
             return None
         slope = base.gradient(got[loss], [recon])[0]
@@ -116,6 +118,13 @@ class _Counted:
             return None
         on, off = float(size[(new == 1) & same].sum()), float(size[(new == 0) & same].sum())
         return math.log(on / off) if on > 0 and off > 0 else None
+
+
+def _turned(target: torch.Tensor, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The classes of the target's elements after the data was turned, and where they are known to be."""
+    if target.shape == new.shape:
+        return new, target.double() == new.double()
+    return target, (target == 0) | (target == 1)
 
 
 def _inverted(bench: Bench, weight: fx.Node, fact: ReconFact, power: float) -> Broken:

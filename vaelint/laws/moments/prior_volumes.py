@@ -4,36 +4,39 @@ For log p(z) = log p_0(f(z)) + log|det df/dz|, the addends of -log p that see z 
 multiple of -log|det df/dz|, whatever the base density and the map are. Intervention: the draw and the map's weights are moved, and the
 Jacobian is taken from the recorded map itself. Where the addends move with its logarithm and are no multiple of it, p is no density.
 
-Exempt: addends that do not follow the volumes closely (a critic, an energy), a map of which some inner value fulfils it, and what is near
-the volumes by intention: a trace added up over small steps of time, where neither the map has an exponential nor the addends a logarithm,
-and an estimate with noise of its own.
+Exempt: addends that do not follow the volumes closely (a critic, an energy) and are no sum of them with other weights, a map of which
+some inner value fulfils it, and what is near the volumes by intention: a trace added up over small steps of time, where neither the map
+has an exponential nor the addends a logarithm, and an estimate with noise of its own. A matrix that acts at every place of a map of
+features counts once for each place.
 
-Source: Dinh et al. 2017, Density estimation using Real NVP, eq. 3.
+Source: Dinh et al. 2017, Density estimation using Real NVP, eq. 3; Kingma & Dhariwal 2018, Glow, table 1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import cached_property
 
-import torch
 from torch import fx
 
-from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.moments.map_volumes import MapVolumes
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.replay.replay import ReplayError, gradients
+from vaelint.replay.exchanges import mending
+from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
 _WIDEST = 64
-_STATES = 24
-_MOVED = 0.3  # how far the map's weights lie from their own values: near the identity all volumes are 1
 _OFF = 0.02
+_MENDED = 1e-6
 _UNRELATED = 0.75  # a correlation of 0.66: of 24 states, what is unrelated comes that near once in 2000 times
 _EXACT = frozenset({"exp", "log", "log1p", "logsigmoid", "log_sigmoid", "logdet", "slogdet"})
 
@@ -47,17 +50,42 @@ _EXACT = frozenset({"exp", "log", "log1p", "logsigmoid", "log_sigmoid", "logdet"
 def prior_volumes_are_the_maps(bench: Bench) -> Iterator[Broken]:
     """Terms with a draw that layers map, and that is judged at the end of the map."""
     for term in bench.model.terms:
-        if term.role not in ("kl", "prior") or term.detached is not None:
+        if term.role not in ("kl", "prior", "other") or term.detached is not None:
             continue
-        for site in term.sites:
-            if len(shape(site.z)) != 2 or shape(site.z)[-1] > _WIDEST:
+        for site in term.sites or bench.model.sites:  # a prior that is added up apart from log q has no draw of its own
+            if len(shape(site.z)) < 2 or math.prod(shape(site.z)[1:]) > _WIDEST:
                 continue
             try:
-                off = [s for end, volumes in _ends(bench, term, site) if (s := _off(bench, site, end, volumes)) is not None]
+                found = [_Judged(MapVolumes(bench, site, end), volumes) for end, volumes in _ends(bench, term, site)]
+                best = min((one for one in found if one.off is not None), key=lambda one: one.off or 0.0, default=None)
+                if best is not None and best.is_off:
+                    yield _broken(best)
+                    return
             except ReplayError as error:
                 raise CannotMeasureError(f"the prior's map does not run by itself: {message_of(error)}") from error
-            if off and _OFF < min(off) < _UNRELATED:
-                yield _broken(bench, term, site, min(off))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The addends beside one end of a map, against the map's volumes."""
+
+    map: MapVolumes
+    volumes: list[Leaf]
+
+    @cached_property
+    def off(self) -> float | None:
+        """By what share of their own moves they part from the best multiple of the log-volumes."""
+        return self.map.off(self.volumes)
+
+    @cached_property
+    def miscounted(self) -> tuple[Leaf, float] | None:
+        """The one addend that is right but for how often it counts."""
+        return self.map.miscounted(self.volumes)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether they are meant to be the volumes, and are not."""
+        return self.off is not None and self.off > _OFF and (self.off < _UNRELATED or self.miscounted is not None)
 
 
 def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf]]]:
@@ -73,10 +101,21 @@ def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf
     for end in (n for n in ends if not any(map(_is_layer, flow.descendants(n) & inside))):
         judged = [leaf for leaf in leaves if end in flow.ancestors(leaf.node)]
         volumes = [leaf for leaf in mapped if leaf not in judged]
+        volumes += [leaf for leaf in term.leaves if leaf.detached is None and _is_of_weights(bench, leaf, end, site)]
         passed = judged and not any(site.z in flow.ancestors(leaf.node, stop={end}) for leaf in judged)
         if passed and volumes and _are_exact(bench, site, end, volumes):
             found.append((end, volumes))
     return found
+
+
+def _is_of_weights(bench: Bench, leaf: Leaf, end: fx.Node, site: Site) -> bool:
+    """Whether an addend is made of the map's own parameters alone: the log-determinant of a matrix that all places share."""
+    flow = bench.model.flow
+    behind = flow.ancestors(leaf.node) | {leaf.node}
+    if behind & (flow.data | flow.random) or site.z in behind:
+        return False
+    own = {n for n in flow.ancestors(end, stop={site.z}) if n.op == "get_attr" and n.meta.get("parameter")}
+    return bool(own & behind)
 
 
 def _is_decoded(bench: Bench, term: Term, site: Site, inside: set[fx.Node]) -> bool:
@@ -96,7 +135,14 @@ def _are_exact(bench: Bench, site: Site, end: fx.Node, volumes: list[Leaf]) -> b
     flow = bench.model.flow
     made = flow.ancestors(end, *(leaf.node for leaf in volumes), stop={site.z})
     way = made & flow.descendants(site.z) | {leaf.node for leaf in volumes}
-    return any(ops.op(n) in _EXACT for n in way) and not made & flow.random - {site.z}
+    scaled = [n for n in flow.descendants(site.z) & flow.ancestors(end) if ops.op(n) in ops.MUL and _is_a_gate(bench, n, site)]
+    return (bool(scaled) or any(ops.op(n) in _EXACT for n in way)) and not made & flow.random - {site.z}
+
+
+def _is_a_gate(bench: Bench, node: fx.Node, site: Site) -> bool:
+    """Whether a part of the draw that no layer has read yet is multiplied with what a layer made of another part: a coupling."""
+    both = [n for n in ops.value_inputs(node) if site.z in bench.model.flow.ancestors(n) | {n}]
+    return len(both) == 2 and sum(_by_layers(bench, n, site) for n in both) == 1
 
 
 def _is_layer(node: fx.Node) -> bool:
@@ -109,46 +155,29 @@ def _by_layers(bench: Bench, node: fx.Node, site: Site) -> bool:
     return any(_is_layer(n) for n in flow.ancestors(node, stop={site.z}) & flow.descendants(site.z))
 
 
-def _off(bench: Bench, site: Site, end: fx.Node, volumes: list[Leaf]) -> float | None:
-    """By what share of their own moves the addends part from the best multiple of the map's log-volumes; None where nothing moves."""
-    model = bench.model
-    sizes, loss = dict(model.symbols), model.record.loss
-    assert loss is not None
-    quiet = silence_others(Term("other", volumes), model.replay, sizes)
-    numbers = [n for n in model.flow.ancestors(end, stop={site.z}) if n.op == "get_attr" and n.meta.get("parameter")]
-    values, logs = [], []
-    for seed in range(_STATES):
-        generator = torch.Generator().manual_seed(40 + seed)
-        held = {n: v.detach().double() for n, v in model.replay(numbers, {}, sizes).items()}
-        for n in numbers:
-            held[n] = held[n] + _MOVED * torch.randn(held[n].shape, dtype=torch.float64, generator=generator)
-        z = torch.randn(model.replay.shape_of(site.z, sizes), dtype=torch.float64, generator=generator).requires_grad_()
-        last = model.replay([end], {**held, site.z: z * 1}, sizes)[end]
-        rows = [gradients(last[:, d], [z], retain=True)[0] for d in range(z.shape[1])]
-        if any(r is None for r in rows):
-            return None
-        logs.append(torch.linalg.slogdet(torch.stack([r for r in rows if r is not None], 1))[1].sum().detach())
-        values.append(model.replay([loss], {**quiet, **held, site.z: z.detach()}, sizes)[loss].sum().detach())
-    return _share(torch.stack(values), torch.stack(logs))
+def _formula(judged: _Judged) -> list[fx.Node]:
+    """What the addends are made of beside the map, with what sums them up."""
+    flow, map_ = judged.map.bench.model.flow, judged.map
+    own = {n for leaf in judged.volumes for n in (leaf.node, *leaf.chain)}
+    beside = flow.ancestors(*(leaf.node for leaf in judged.volumes), stop={map_.site.z}) & flow.descendants(map_.site.z)
+    return flow.sorted((beside - flow.ancestors(map_.end)) | own)
 
 
-def _share(values: torch.Tensor, logs: torch.Tensor) -> float | None:
-    """By what share the first part from the best multiple of the second; None where one of them does not move."""
-    values, logs = values - values.mean(), logs - logs.mean()
-    if not bool(values.isfinite().all() and logs.isfinite().all()) or float(values.norm() * logs.norm()) < 1e-12:
-        return None
-    rest = values - (values * logs).sum() / logs.square().sum() * logs
-    return float(rest.norm() / values.norm())
-
-
-def _broken(bench: Bench, term: Term, site: Site, off: float) -> Broken:
-    model, flow = bench.model, bench.model.flow
-    end, volumes = _ends(bench, term, site)[-1]
-    beside = flow.ancestors(*(leaf.node for leaf in volumes), stop={site.z}) & flow.descendants(site.z) - flow.ancestors(end)
-    place = next((n for n in flow.sorted(beside) if model.where(n)), volumes[0].node)
+def _broken(judged: _Judged) -> Broken:
+    bench, end, site = judged.map.bench, judged.map.end, judged.map.site
+    model, off = bench.model, judged.off or 0.0
+    formula = _formula(judged)
+    label = "not the logarithm of the factor by which the prior's map changes volumes"
+    if judged.miscounted is not None:
+        leaf, times = judged.miscounted
+        place, label = leaf.node, f"counts once for what it does {times:.3g} times, as at each place of a map"
+    elif (mended := mending(model.replay, formula, lambda: (judged.map.off(judged.volumes) or 1.0) < _MENDED)) is not None:
+        place, label = mended.node, f"with {mended.words.format(model.written(mended.operand))} here it is the map's volume"
+    else:
+        place = next((n for n in formula if model.where(n)), judged.volumes[0].node)
     found = Found(
         model.where(place),
-        label="not the logarithm of the factor by which the prior's map changes volumes",
+        label=label,
         labels=model.labels((end, "the end of the map, where the base density is read"), (site.z, "drawn here")),
         why="log p(z) is not a log-density: the prior learns to shrink or spread instead of learning where the codes are",
         help="log p(z) = log p_0(f(z)) + log|det df/dz|: a coupling scales one half by what it makes of the other half alone, "
