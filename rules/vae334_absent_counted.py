@@ -4,7 +4,8 @@
 On the real run, where an input is a mask or counts how long each sample is: gives the data other values where they are
 absent. If neither the posterior nor the loss moves, a filling is there (zeros, the padding symbol); then the decoder's
 outputs at these places must have no gradient. Where a flag says of whole samples that an input is absent, and the loss goes
-by that flag, no data of these samples may move the loss.
+by that flag, no data of these samples may move the loss. Where the data hold NaN, a mask must be asked of them before
+they are filled.
 
 ## Why is this bad
 The decoder is trained to put out the filling. Its values for missing entries, which are what one wants of it, are

@@ -124,6 +124,11 @@ class Bench:
         """What the node was in the calm run."""
         return self.value_with_graph(node).detach()
 
+    def value_with_nan(self, node: fx.Node) -> torch.Tensor:
+        """The same, also where it holds NaN: missing data."""
+        val: torch.Tensor = self.base.pairs[node].meta["val"]
+        return val.detach()
+
     def value_with_graph(self, node: fx.Node) -> torch.Tensor:
         """The same, with what autograd needs to go back from it."""
         return self.base.value(node)

@@ -259,7 +259,7 @@ def _where_padding_enters(bench: Bench, lengths: Seat, data: Seat, head: fx.Node
     """The first value on the way to the posterior whose places within the length move with further padding: an attention."""
     flow, steps = bench.model.flow, int(lengths.along or 0)
     way = flow.sorted(flow.ancestors(head) & flow.descendants(data.node))
-    having = [n for n in way if bench.is_real(n) and shape(n)[1:2] == (steps,) and len(shape(n)) > 2]
+    having = [n for n in way if bench.is_real(n) and shape(n)[1:].count(steps) == 1 and len(shape(n)) > 2]
     axis = axis_of(data, lengths)
     if not having or axis is None or data.axis != 0:
         return None
@@ -268,9 +268,11 @@ def _where_padding_enters(bench: Bench, lengths: Seat, data: Seat, head: fx.Node
     for node in having:
         if node not in short or node not in more or short[node].shape[0] != len(counts):
             continue
-        inside = torch.arange(short[node].shape[1], device=counts.device) < counts[:, None]
-        gap = (short[node] - more[node][:, : short[node].shape[1]])[inside].abs().max()
-        if float(gap) > _MUCH * float(short[node].std()):
+        along = shape(node)[1:].index(steps) + 1
+        one, other = short[node].movedim(along, 1), more[node].movedim(along, 1)
+        inside = torch.arange(one.shape[1], device=counts.device) < counts[:, None]
+        gap = (one - other[:, : one.shape[1]])[inside].abs().max()
+        if float(gap) > _MUCH * float(one.std()):
             return node
     return None
 
