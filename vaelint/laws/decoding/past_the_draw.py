@@ -22,7 +22,8 @@ from vaelint.core.reach import reachable
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
-from vaelint.record.record import shape
+from vaelint.record import ops
+from vaelint.record.record import route, shape
 from vaelint.rule import Found
 
 _PLACES = 8
@@ -173,6 +174,16 @@ def _where_both_are_known(model: Model, met: fx.Node, way: fx.Node, held: list[f
     return here[len(here) - len(there)] if 0 < len(there) < len(here) else None
 
 
+def _made_for_the_decoder(model: Model, way: fx.Node, draws: list[fx.Node]) -> Span | None:
+    """Where what goes past the draw is computed, by layers whose results the codes are not made of: in the function that the two share."""
+    flow = model.flow
+    if any(ops.uses_parameter(n) for n in (flow.ancestors(way) | {way}) & flow.ancestors(*draws)):
+        return None
+    here, there = route(way), route(draws[0])
+    shared = next((k for k, (a, b) in enumerate(zip(here[::-1], there[::-1], strict=False)) if a != b), min(len(here), len(there)))
+    return here[len(here) - 1 - shared] if 0 < shared < len(here) and here[len(here) - 1 - shared] != route(way)[0] else None
+
+
 def _copied(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node], rank: int, past_codes: fx.Node | None) -> Broken:
     model, flow = bench.model, bench.model.flow
     below = flow.ancestors(fact.pair.recon) & flow.descendants(*draws)
@@ -181,6 +192,8 @@ def _copied(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node], ran
     met = [past_codes] if past_codes else [n for n in flow.sorted(below) if any(i in past for i in n.all_input_nodes)]
     way = next((i for n in met[:1] for i in n.all_input_nodes if i in past), None)
     handed = _where_both_are_known(model, past_codes, way, draws) if past_codes and way is not None else None
+    if handed is None and way is not None and past_codes is None:
+        handed = _made_for_the_decoder(model, way, draws)
     found = Found(
         handed or model.where(met[0] if met else fact.pair.recon),
         label=f"brings {data.name} to the decoder past the draw",
