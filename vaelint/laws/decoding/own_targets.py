@@ -55,9 +55,8 @@ def _are_encoded_alike(bench: Bench, inputs: list[fx.Node]) -> bool:
 def _last_layer(bench: Bench, fact: ReconFact) -> str | None:
     """The name of the weight of the one layer that a reconstruction leaves last."""
     flow = bench.model.flow
-    layers = {n for n in flow.ancestors(fact.pair.recon) | {fact.pair.recon} if ops.op(n) in ops.LAYERS and ops.uses_parameter(n)}
-    last = [n for n in layers if not layers & flow.descendants(n) & flow.ancestors(fact.pair.recon) and n is not fact.pair.recon]
-    last = [fact.pair.recon] if fact.pair.recon in layers else last
+    layers = {n for n in flow.ancestors(fact.pair.recon) if ops.op(n) in ops.LAYERS and ops.uses_parameter(n)}
+    last = list(flow.ancestors(fact.pair.recon, stop=layers) & layers)
     names = [str(n.target) for n in last[0].all_input_nodes if n.op == "get_attr"] if len(last) == 1 else []
     return names[0] if names else None
 
