@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 ).on(
     "likelihood.likelihood.swapped_arguments",
     "likelihood.compared_at.recon_sign_place",
+    "likelihood.control_variates.is_control_variate",
     "likelihood.compared_at.own_scale",
     "likelihood.compared_at.normalises",
 )
@@ -56,6 +57,7 @@ def check(
     model: Model,
     swapped_arguments: Callable[[ReconFact], bool],
     recon_sign_place: Callable[[ReconFact], fx.Node | None],
+    is_control_variate: Callable[[ReconFact], bool],
     own_scale: Callable[[ReconFact], fx.Node | None],
     normalises: Callable[[ReconFact], bool],
 ) -> Findings:
@@ -63,6 +65,8 @@ def check(
     seen = set()
     for fact in model.recons:
         if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or swapped_arguments(fact) or normalises(fact):
+            continue
+        if is_control_variate(fact):
             continue
         node = recon_sign_place(fact)
         place, by_scale = model.pointed(node), node is not None and node is own_scale(fact)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import fx
 
+from vaelint.anatomy.posterior.no_codes import covers_lookup, is_uniform
 from vaelint.core.reach import ends
 from vaelint.late import dataclass
 from vaelint.record import ops
@@ -326,26 +327,12 @@ def _drop_noise_layers(sites: list[Site], flow: Flow) -> list[Site]:
     and a scale head of its own: dropout, noise in proportion to the value itself, noise of learned strength have none. Noise with a
     constant scale is a posterior only if nothing better is there and a layer decodes it.
     """
-    sites = [s for s in sites if s.kind != "gaussian" or not _covers_lookup(s, flow)]
+    sites = [s for s in sites if s.kind != "gaussian" or not (covers_lookup(s.mu, s.scale, flow) or is_uniform(s.z, s.noise, flow))]
     real = [s for s in sites if s.kind != "noise"]
     held = [s for s in real if s.kind != "gaussian" or _is_held(s, flow)]
     if held:
         real = [s for s in real if s in held or _has_own_scale(s, flow)]
     return real or [s for s in sites if _decoded(s, flow)]
-
-
-def _covers_lookup(site: Site, flow: Flow) -> bool:
-    """Whether noise has the length of a value's distance from its nearest code: it stands for the error of a quantisation."""
-    above = flow.ancestors(site.scale) if site.scale is not None else set()
-    if site.scale is None or site.mu not in above or not any(ops.is_position(n) for n in above):
-        return False
-    looked_up = {n for n in above if any(ops.is_position(i) for i in flow.ancestors(*ops.value_inputs(n), stop=above - _plain(above)))}
-    return bool(looked_up & flow.ancestors(site.scale, stop={n for n in above if ops.uses_parameter(n)}))
-
-
-def _plain(nodes: set[fx.Node]) -> set[fx.Node]:
-    """What only changes the shape or the type of a value."""
-    return {n for n in nodes if ops.op(n) in ops.SHAPE | ops.CAST | {"one_hot", "getitem"}}
 
 
 def _masks(flow: Flow) -> set[fx.Node]:

@@ -38,7 +38,7 @@ def relaxed_bits_follow_their_logits(bench: Bench) -> Iterator[Broken]:
     used = flow.ancestors(*(leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves))
     for node in flow.sorted({n for n in used if ops.op(n) == "sigmoid"}):
         noise = noise_of(bench, node)
-        scores = charged & flow.ancestors(node, stop=charged)
+        scores = {s for s in charged & flow.ancestors(node, stop=charged) if noise not in flow.ancestors(s)}
         if noise is None or not scores:
             continue
         above = float((many(bench, ops.value_inputs(node)[0], dict.fromkeys(scores, 0.0)) > 0).double().mean())
