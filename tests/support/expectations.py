@@ -34,10 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
 SETS = ("systems", "seeds")  # of fixtures that are no rule's: folders of whole models
 FOUND_BY_THE_PASS = (
-    "vae204_frozen_noise__path_of_one_noise",
-    "vae408_kl_formula__taken_apart",
-    "vae424_latent_density_formula__gate_for_its_log",
-    "vae424_latent_density_formula__matrix_counted_once",
     "vae424_latent_density_formula__prior_of_couplings",
     "vae424_latent_density_formula__shares_of_classes",
     "vae225",

@@ -45,6 +45,8 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
             prior, a = (-b / a, math.sqrt(w / a)), w
         elif (w := drawn_weight(slice_, site, sizes, spread)) is not None:
             apart = not agree(a, w)
+        elif _is_another_penalty(slice_, site, sizes, spread, a):
+            return KlProbe("other", a, monte_carlo=True, reason="its part in the scale is not that of log q(z)")
         if a > 0 and not slice_.others and _entropy_is_charged(slice_, site, sizes, spread, a):
             reason = "log q(z) enters with the wrong sign: it is the entropy that is charged for"
             return KlProbe("wrong", a, monte_carlo=True, reason=reason, entropy=True)
@@ -66,6 +68,15 @@ def _closed_form_at_draw(slice_: Slice, site: Site, sizes: Mapping[str, int], sp
         return False
     s, w = (torch.cat(parts) for parts in zip(*found, strict=True))
     return bool(((w - weight * (1 - s.square())).abs() < 1e-5 * abs(weight) * (1 + s.square())).all())
+
+
+def _is_another_penalty(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, weight: float) -> bool:
+    """Whether what the scale costs beside log p(z) moves with the scale: log q(z) has -log s there, whatever its weight."""
+    found = _estimates(slice_, site, sizes, spread)
+    if found is None:
+        return False
+    w = torch.cat([value for _, value in found])
+    return bool(w.isfinite().all()) and float(w.max() - w.min()) > 0.1 * abs(weight)
 
 
 def _entropy_is_charged(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, weight: float) -> bool:

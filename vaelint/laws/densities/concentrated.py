@@ -23,6 +23,7 @@ from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law
+from vaelint.laws.mended import mended_operation, said_of
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
@@ -170,8 +171,11 @@ def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] 
 def _broken(bench: Bench, one: Concentrated) -> Broken:
     model = bench.model
     mended = one.mended_by()
-    node = mended[0] if mended is not None else one.term.core
+    exchange = mended_operation(bench, one.term, {one.at}, lambda: one.fits({})) if mended is None else None
+    node = mended[0] if mended is not None else exchange.node if exchange is not None else one.term.core
     label = "its gradient is that of no Dirichlet KL"
+    if exchange is not None:
+        label = said_of(bench, exchange, "this is a KL")
     if mended is not None:
         label = f"with {model.written(mended[1])} instead of {model.written(mended[0].args[0])} this is a KL"  # type: ignore[arg-type]
     found = Found(

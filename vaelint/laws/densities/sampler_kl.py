@@ -29,6 +29,7 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.densities.sampler import Drawn, Sampler
 from vaelint.laws.law import Broken, law
+from vaelint.laws.mended import mended_operation, said_of
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError, gradients
 from vaelint.rule import Found
@@ -348,14 +349,17 @@ def _slopes(out: torch.Tensor, leaves: list[torch.Tensor]) -> list[torch.Tensor]
 
 def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | None) -> Broken:
     model, sampler = bench.model, closed.sampler
-    node = culprit or closed.term.core
+    ends = {*sampler.heads, *closed.others, sampler.v}
+    mended = mended_operation(bench, closed.term, ends, lambda: replace(closed).fits)
+    node = mended.node if mended is not None else culprit or closed.term.core
     assert node is not None
+    label = "this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior"
     calls = [s for s in node.meta["stack"][1:] if s is not None]
     elsewhere = closed.lowest.is_zero and calls and not closed.lowest.is_zero_for_several(sampler.v, sampler.noise)
     # then the formula is right, and was given another distribution
     found = Found(
         calls[0] if elsewhere else model.where(node),
-        label="this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior",
+        label=label if mended is None or elsewhere else said_of(bench, mended, "it is the KL"),
         labels=model.labels((sampler.v, f"drawn here: {model.written(sampler.v)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",
         help="KL(q || p) = E_q[log q(z)] - E_q[log p(z)]: take both expectations under the family that is drawn, with its own parameters; "
