@@ -2,10 +2,12 @@
 
 Intervention: the data takes other values where a mask, or a length, says it is absent. Where neither the posterior nor the loss moves,
 what stands there is a filling that the step put in. The decoder's outputs there must then have no gradient: they would be trained on it.
+Where they alone have one, the mask is inverted.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -39,7 +41,7 @@ def absent_places_pull_nothing(bench: Bench) -> Iterator[Broken]:
         for fact in bench.model.recons:
             share = _pull(bench, fact, data, absent)
             if share is not None and share > _SHARE:
-                yield _counted(bench, fact, seat, data, share)
+                yield _counted(bench, fact, seat, data, share) if share < math.inf else _inverted(bench, fact, seat, data)
                 return
 
 
@@ -70,7 +72,8 @@ def _is_read_by_itself(bench: Bench, mask: Seat, data: Seat) -> bool:
 
 
 def _pull(bench: Bench, fact: ReconFact, data: Seat, absent: torch.Tensor) -> float | None:
-    """The largest gradient of the decoder's outputs at absent places over that at the others; None where places cannot be told apart."""
+    """The largest gradient of the decoder's outputs at absent places over that at the others; None where places cannot be told apart,
+    or where none has one."""
     if not bench.knows(fact.pair.recon) or fact.pair.target is None or data.node not in bench.model.flow.ancestors(fact.pair.target):
         return None
     out = bench.value_with_graph(fact.pair.recon)
@@ -81,7 +84,9 @@ def _pull(bench: Bench, fact: ReconFact, data: Seat, absent: torch.Tensor) -> fl
     if grad is None or not bool(grad.isfinite().all()):
         return None
     there, elsewhere = (float(grad[w.expand(grad.shape)].abs().max()) for w in (where, ~where))
-    return there / elsewhere if elsewhere > 0 else None
+    if elsewhere > 0:
+        return there / elsewhere
+    return math.inf if there > 0 else None
 
 
 def _in_order(bench: Bench, target: fx.Node, data: Seat, absent: torch.Tensor) -> torch.Tensor:
@@ -124,6 +129,24 @@ def _counted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat, share: float
     )
     text = f"the loss's gradient at absent places is {share:.2g} of that at the others, and no value there moves the loss"
     return Broken("absent-counted", found, "the decoder's outputs at absent places have no gradient", text)
+
+
+def _inverted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat) -> Broken:
+    model, flow = bench.model, bench.model.flow
+    past = {n for s in model.sites for n in (*s.heads, s.z)} | {fact.pair.recon, fact.pair.target or fact.pair.recon}
+    errors = flow.descendants(fact.pair.meet)
+    masked = flow.sorted(errors & flow.descendants(seat.node, stop=past) & model.reaching_loss)
+    masked = [n for n in masked if any(i not in errors for i in flow.inputs[n])]
+    found = Found(
+        model.where(masked[0] if masked else fact.pair.meet),
+        label=f"leaves {data.name} out where {seat.name} says that it is there",
+        labels=model.labels((_filled(bench, fact, data), "what is absent is filled here")),
+        when=f"{seat.name} leaves something out",
+        why="the decoder is trained to put out the filling, and never held to a value that was observed",
+        help="turn the condition round: count the error where the data are there",
+    )
+    text = "the decoder's outputs have a gradient at absent places and at no other"
+    return Broken("mask-inverted", found, "the decoder's outputs at absent places have no gradient", text)
 
 
 def _filled(bench: Bench, fact: ReconFact, data: Seat) -> fx.Node | None:
