@@ -44,6 +44,8 @@ from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spr
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import own_noise, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
+from vaelint.laws.samples import seen_samples, separate_samples, written_batch
+from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
 
@@ -55,6 +57,7 @@ __all__ = [
     "asked_absence",
     "attention_masks",
     "averaged_experts",
+    "averaging_weights",
     "bins",
     "blends",
     "borrowed_spreads",
