@@ -145,6 +145,13 @@ def test_lengths_follow_the_time_axis() -> None:
     assert lengths.shape == (5,) and lengths[0] == 7 and lengths.tolist() == sorted(lengths.tolist(), reverse=True)
 
 
+def test_lengths_say_that_time_comes_first() -> None:
+    inputs = InputSet.from_texts(["x=20x16x3", "lengths=16:int64[1,20]"])
+    assert (inputs.dims[0][:2], inputs.dims[1], inputs.batch, inputs.length_symbol(1)) == (("T", "B"), ("B",), "B", "T")
+    ranks = InputSet.from_texts(["x=20x16x3", "ranks=16:int64[0,20)"])
+    assert (ranks.dims[0][0], ranks.length_symbol(1)) == ("B", None)
+
+
 def test_places_in_the_batch_follow_its_size() -> None:
     inputs = InputSet.from_texts(["x=10x16", "edges=2x40:int64[0,10)"])
     assert int(make_inputs(inputs, ["x", "edges"], {"B": 3})["edges"].max()) == 2

@@ -260,7 +260,7 @@ class InputSet:
         spec, whole = self.specs[index], self.specs[index].whole_range
         if whole is None or spec.values is not None or len(spec.sizes) != 1 or spec.dtype not in ("int64", "int32"):
             return None
-        others = (symbol for i, dims in enumerate(self.dims) if i != index for symbol in dims[1:2])
+        others = (symbol for i, dims in enumerate(self.dims) if i != index for symbol in _along(dims, self.batch))
         return next((symbol for symbol in others if self.symbols[symbol] == whole[1] and symbol != self.batch), None)
 
     def index_symbol(self, index: int) -> str | None:
@@ -272,6 +272,11 @@ class InputSet:
         return self.batch if is_apart and whole is not None and whole == (0, self.symbols[str(self.batch)] - 1) else None
 
 
+def _along(dims: tuple[str, ...], batch: str | None) -> tuple[str, ...]:
+    """The symbol that lengths may count along: of the second size, or of the first where the second is the batch."""
+    return dims[:1] if batch in dims[1:2] else dims[1:2]
+
+
 def _rows_along_second(specs: Sequence[InputSpec]) -> int | None:
     """The size of the batch where every input has it, and none of the sequences has it first; None where the first sizes may be it.
 
@@ -281,10 +286,11 @@ def _rows_along_second(specs: Sequence[InputSpec]) -> int | None:
     lists = [spec for spec in specs if len(spec.sizes) == 1]
     rows = {spec.sizes[1] for spec in tables} | {spec.sizes[0] for spec in lists}
     steps = {spec.sizes[0] for spec in tables}
-    if len(rows) != 1 or rows & steps or not any(len(spec.sizes) > 2 for spec in tables):
+    if len(rows) != 1 or rows & steps:
         return None
     counts = any(spec.whole_range is not None and spec.whole_range[1] in steps and spec.whole_range[0] >= 1 for spec in lists)
-    return rows.pop() if len(steps) > 1 or counts else None
+    is_sequence = any(len(spec.sizes) > 2 or (counts and spec.is_integer) for spec in tables)
+    return rows.pop() if is_sequence and (len(steps) > 1 or counts) else None
 
 
 def _called_second(spec: InputSpec) -> tuple[str, ...]:

@@ -137,11 +137,11 @@ class Bench:
     def seats(self) -> tuple[Seat, ...]:
         """The inputs that have a batch axis."""
         found = [(n, a) for n in self.model.record.inputs.values() if (a := self.base.batch_axis(n)) is not None and self.knows(n)]
-        return tuple(self._seat(n, a, [o for o, _ in found if o is not n]) for n, a in found)
+        return tuple(self._seat(n, a, {o: b for o, b in found if o is not n}) for n, a in found)
 
-    def _seat(self, node: fx.Node, axis: int, others: list[fx.Node]) -> Seat:
-        val, name = self.value(node), str(node.meta["input"])
-        sizes = {n for other in others for n in shape(other)[1:]}
+    def _seat(self, node: fx.Node, axis: int, axes: Mapping[fx.Node, int]) -> Seat:
+        val, name, others = self.value(node), str(node.meta["input"]), list(axes)
+        sizes = {n for other, batch in axes.items() for d, n in enumerate(shape(other)) if d != batch}
         whole = not val.is_floating_point()
         declared = declared_range(self.model, node)
         is_switch = bool(((val == 0) | (val == 1)).all()) and declared == (0.0, 1.0)

@@ -46,7 +46,9 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     if strays := _strays(bench, rows):
         also = rows_moved(bench, wanted, samples=strays)
         rows = {n: moved + also[n] for n, moved in rows.items() if n in also}
-    yield from _labelled(bench, wanted) or _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)
+    yield from (
+        _labelled(bench, wanted) or _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted) or _counted(bench, wanted)
+    )
 
 
 def _strays(bench: Bench, rows: Rows) -> list[int]:
@@ -156,6 +158,27 @@ def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
             if any(rows - {sample} for sample, rows in zip(exchanged(bench), moved[node], strict=True)):
                 same = bench.value(node).shape[bench.batch_axis(node) or 0] == bench.base.batch
                 return [_of_another_row(bench, seat, node)] if same and not _are_grouped(bench, seat, node) else []
+    return []
+
+
+def _counted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
+    """Where all lengths but the last are full, the last one moves the row of its sample: what is made of lengths alone, such as a mask.
+
+    Exempt is what is sorted or packed by them, and what reads a statistic of them all, such as their sum.
+    """
+    flow, last = bench.model.flow, (bench.base.batch or 0) - 1
+    for seat in (s for s in bench.of_kind("lengths") if s.along and s.along > 1 and last > 0):
+        full = torch.full_like(bench.value(seat.node), int(seat.along or 0))
+        below = flow.descendants(seat.node) - flow.descendants(*(s.node for s in bench.seats if s is not seat))
+        ours = [n for n in flow.sorted(below & flow.ancestors(*wanted)) if bench.knows(n) and bench.batch_axis(n) is not None]
+        excused = [n for n in below if bench.model.op(n) in _SORTS or "pack" in bench.model.op(n) or _reads_statistic(bench, n)]
+        ours = [n for n in ours if (bench.is_real(n) or bench.value(n).dtype is torch.bool) and n not in flow.descendants(*excused)]
+        short = full.clone()
+        short[last] = 1
+        before, after = (bench.after({seat.node: lengths}, ours) for lengths in (full, short))
+        for node in (n for n in ours if bench.value(n).shape[bench.batch_axis(n) or 0] == last + 1):
+            if (moved_rows(before[node], after.get(node), bench.batch_axis(node) or 0) or set()) - {last}:
+                return [_of_another_row(bench, seat, node)]
     return []
 
 
