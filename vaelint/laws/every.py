@@ -45,6 +45,7 @@ from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import own_noise, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.samples import seen_samples, separate_samples, written_batch
+from vaelint.laws.samples import placed_rows, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
@@ -96,6 +97,7 @@ __all__ = [
     "padding_inert",
     "past_the_draw",
     "patch_places",
+    "placed_rows",
     "prior_mass",
     "prior_volumes",
     "priors",
