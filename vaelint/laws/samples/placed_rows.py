@@ -83,7 +83,7 @@ def _broken(bench: Bench, node: fx.Node, rows: fx.Node) -> Broken:
         labels=model.labels((None if node is cut else node, "meets the samples here")),
         shapes=(model.row(cut), model.row(node)),
         when="B > 1",
-        why="what a sample gives hangs on where it stands in the batch, and steps that should be told apart by the table are not",
+        why="what a sample gives depends on its place in the batch, and the table no longer tells steps apart",
         help="cut the table by the axis that it is about, table[: x.size(1)] where x is (B, T, ...), and let it broadcast over the samples",
     )
     return Broken("batch-read-as-time", found, "samples in another order give the same in that order", "their rows are other ones")
