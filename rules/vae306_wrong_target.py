@@ -6,7 +6,8 @@ that the encoder saw too, targets that are another sample of the batch (`x.flip(
 models whose only comparison is with a constant or with their own output, and likelihoods of counts with a learned
 dispersion that are given logarithms or shares of the counts (the law `counts-are-counted`). Of several decoders, each
 must be held to an input of its own (the law `a-decoder-has-one-target`), and a token that was replaced at random for the
-decoder's input is not a target (the law `targets-are-not-drawn`).
+decoder's input is not a target (the law `targets-are-not-drawn`), nor are ones that the encoder's
+normalisation made fractions (the law `bits-stay-bits`).
 
 ## Why is this bad
 A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a

@@ -33,6 +33,7 @@ from vaelint.laws.decoding import (
     own_targets,
     past_the_draw,
     reached_targets,
+    scaled_bits,
     trained_prior,
     untrained_prior,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "relaxations",
     "repeated",
     "residual_stages",
+    "scaled_bits",
     "seen_samples",
     "separate_samples",
     "shifted_weights",
