@@ -19,13 +19,16 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
+from vaelint.core.finding import Span
 from vaelint.experiment.recompute import in_place
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.addends import entered
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Record, shape, span
-from vaelint.rule import Found
+from vaelint.rule import Found, Label
 
 _OFF = 0.1  # of the vector
 _SETTLED = 1e-5  # change in one update
@@ -96,6 +99,8 @@ class _Averages:
         writes = [n for n in self._nodes if _place(n.meta.get("val")) == self._state.get(_place(table.meta["val"]))]
         reads = {i for n in self._nodes for i in n.all_input_nodes}
         self.written = writes[-1] if writes and reads & {*self._index, *self._rows} else None
+        entering = {i for n in self._nodes for i in ops.value_inputs(n)}
+        self.fed_by_itself = None if entering & {*self._rows} else self._entry(entering)
         self._size = _size(self._rows[0].meta["val"], table.meta["val"].shape[-1]) if self._rows else _SIZE
 
     def _made_of(self, nodes: list[fx.Node], table: fx.Node, rows: list[fx.Node]) -> list[fx.Node]:
@@ -108,6 +113,17 @@ class _Averages:
                 break
             needed = grown
         return [] if any(i.op == "placeholder" for n in made for i in n.all_input_nodes) else made
+
+    def _entry(self, reads: set[fx.Node]) -> Span | None:
+        """Where codes that were looked up enter the averages, in the function that looks them up; None where they do not."""
+        table, chosen = self._table.meta["val"], {*self._index}
+        looked_up = [
+            n
+            for n in self._nodes
+            if n in reads and chosen & {*n.all_input_nodes} and any(_place(i.meta.get("val")) == _place(table) for i in n.all_input_nodes)
+        ]
+        users = [n for n in self._nodes if looked_up and looked_up[0] in n.all_input_nodes]
+        return entered(users[0], looked_up[0]) if users else None
 
     def off(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """The numbers of vectors, the codes, and the vector that they were to be; None where they are."""
@@ -213,11 +229,21 @@ def _no_mean(bench: Bench, averages: _Averages, used: torch.Tensor, codes: torch
     size, most = float(wanted.flatten()[0]), int(used.argmax())
     got = float(codes[most].mean())
     assert averages.written is not None
+    text = f"the code of {int(used[most])} equal vectors of {size:g} settles at {got:.3g}"
+    written = span(averages.written)
+    if averages.fed_by_itself is not None:
+        found = Found(
+            averages.fed_by_itself,
+            label="averages the codes, not the vectors",
+            labels=(Label(written, "the codes are written here"),) if written is not None else (),
+            why="each code is averaged with itself: it stays where it started, and no vector moves it",
+            help="hand over what the encoder put out, before it was replaced by its codes",
+        )
+        return Broken("code-off-its-mean", found, "a code is the mean of the vectors that are assigned to it", text)
     found = Found(
-        span(averages.written),
+        written,
         label=f"{int(used[most])} vectors of {size:g} make a code of {got:.3g}",
         why="the codes are not the means of their vectors: they run away from the data, or shrink, and few are ever chosen",
         help="divide the average of the sums by the average of the numbers: codes = sums / counts[:, None]",
     )
-    text = f"the code of {int(used[most])} equal vectors of {size:g} settles at {got:.3g}"
     return Broken("code-off-its-mean", found, "a code is the mean of the vectors that are assigned to it", text)
