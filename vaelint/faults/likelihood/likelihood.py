@@ -18,6 +18,7 @@ from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.core.reach import ends, reachable
 from vaelint.faults.likelihood.targets import self_targets
+from vaelint.faults.sampling.features_decoded import features_decoded
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -393,7 +394,7 @@ def unused_reconstruction(model: Model) -> fx.Node | None:
     if model.recons or self_targets(model) or any(t.role in ("reconstruction", "mixed") for t in model.terms):
         return None
     made = layered_nodes(model.flow, model.sites + model.idle_sites)
-    if any(f in made for leaf in model.leaves for f in leaf.frontier):
+    if features_decoded(model) is not None or any(f in made for leaf in model.leaves for f in leaf.frontier):
         return None
     layers = [n for n in model.flow.sorted(made) if ops.uses_parameter(n) and isinstance(n.meta.get("val"), torch.Tensor)]
     return layers[-1] if layers else None

@@ -60,14 +60,14 @@ def decoder_entry(model: Model, site: Site) -> Entry | None:
         return None
     first = layers[0]
     scales = set(site.scale_heads)
-    return Entry(first, _branch_point(first, site.z), bool(scales and model.flow.ancestors(first) & scales), site.mu, site.scale)
+    return Entry(first, branch_point(first, site.z), bool(scales and model.flow.ancestors(first) & scales), site.mu, site.scale)
 
 
 def _is_layer(node: fx.Node, roots: set[fx.Node]) -> bool:
     return node not in roots and ops.uses_parameter(node)
 
 
-def _branch_point(node: fx.Node, other: fx.Node) -> Span | None:
+def branch_point(node: fx.Node, other: fx.Node) -> Span | None:
     """The line where the stacks of two nodes part: where one function used the one value and not the other."""
     mine: list[Span] = list(reversed(node.meta.get("stack") or ()))
     theirs: list[Span] = list(reversed(other.meta.get("stack") or ()))
