@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from expectations import FIXTURES, read_fixture
+
 from vaelint.pipeline.check import check_target
 
 SLIPS = {

@@ -11,10 +11,20 @@ from torch import fx
 
 from vaelint.core.reach import reachable
 from vaelint.record import ops
+from vaelint.record.walk import behind
 from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.replay.traced import Traced
+
+_SAME = (
+    ops.SHAPE
+    | ops.SELECT
+    | {"data", "detach", "effect"}
+    | ops.OVERWRITES
+    | {"copy_", "lerp_", "mul_", "add_", "lerp", "mul", "add", "copy"}
+)
+"""What gives the same tensor, or writes into it: an average is changed by several operations in turn."""
 
 
 class Gradients:
@@ -83,7 +93,7 @@ class Gradients:
         found: set[str] = set()
         for node in self._record.graph.nodes:
             if node.op == "call_function" and ops.changes_in_place(ops.raw_name(node)) and node.args and isinstance(node.args[0], fx.Node):
-                found |= self.names(self._flow.ancestors(node.args[0]))
+                found |= self.names({behind(node.args[0], _SAME)})  # not what an activation that is changed in place was made with
         return {n for n in found if n not in self.reached}
 
 

@@ -24,6 +24,8 @@ from vaelint.laws.decoding import (
     column_order,
     compared_draws,
     conditions,
+    constant_targets,
+    cut_heads,
     drawn_targets,
     generated_spread,
     generation,
@@ -38,16 +40,13 @@ from vaelint.laws.decoding import (
     untrained_prior,
 )
 from vaelint.laws.densities import family
-from vaelint.laws.estimators import estimators_family
+from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
 from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
-from vaelint.laws.samples import own_noise, seen_samples, separate_samples, written_batch
-from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
-from vaelint.laws.samples import seen_samples, separate_samples, written_batch
-from vaelint.laws.samples import placed_rows, seen_samples, separate_samples, written_batch
+from vaelint.laws.samples import own_noise, placed_rows, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
@@ -73,6 +72,9 @@ __all__ = [
     "compared_draws",
     "computed_steps",
     "conditions",
+    "constant_targets",
+    "cut_heads",
+    "cut_spreads",
     "divergence",
     "drawn_targets",
     "estimators_family",

@@ -87,7 +87,7 @@ def _held_before(model: Model, site: Site) -> bool:
 
     made = reachable([n for n in site.scale_heads if n in model.flow.data], sources)
     addends = model.flow.ancestors(*(leaf.node for leaf in model.leaves), stop={s.z for s in model.sites})
-    return bool(made & addends)
+    return bool(made & addends & model.flow.learned)  # data is seen by the likelihood, as the edges of a graph are
 
 
 LOSSES = (

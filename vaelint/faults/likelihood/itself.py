@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _COPIES = ops.SHAPE | ops.CAST | {"detach", "data", "clone", "effect"}
+_LIKELIHOODS = frozenset({"gaussian_nll_loss", "poisson_nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,24 @@ def compared_with_itself(model: Model) -> list[Itself]:
         sides = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2] if node is not None else []
         if node is None or len(sides) != 2 or not all(n in model.flow.learned for n in sides):
             continue
-        if any(n.meta.get("grad") for n in sides) and _equal(model, *sides):
+        is_error = ops.op(node) not in _LIKELIHOODS
+        if any(n.meta.get("grad") for n in sides) and (_equal(model, *sides) if is_error else _is_copy(*sides)):
             found.append(Itself(node, *sides))
     return found
 
 
 def _distance(node: fx.Node) -> fx.Node | None:
     """A loss function, or the difference that is squared or made absolute."""
-    if ops.op(node) in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+    if ops.op(node) in {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"} | _LIKELIHOODS:
         return node
     if ops.op(node) in ("pow", "square", "abs"):
         return next((n for n in ops.value_inputs(node) if ops.op(n) in ("sub", "rsub")), None)
     return None
+
+
+def _is_copy(one: fx.Node, other: fx.Node) -> bool:
+    """Whether one is the other again, cut off or not: a label that was made of it, by a threshold or a softmax, is not."""
+    return behind(one, _COPIES) is behind(other, _COPIES)
 
 
 def _equal(model: Model, one: fx.Node, other: fx.Node) -> bool:

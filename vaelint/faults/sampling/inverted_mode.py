@@ -21,9 +21,9 @@ def inverted_mode(model: Model) -> Span | None:
     """
     if not model.record.reads_mode or undrawn_posterior(model) is None or model.evaluation.failure is not None:
         return None
-    flow = analyse_flow(model.evaluation)
+    flow, in_training = analyse_flow(model.evaluation), {span(n) for n in model.flow.random}
     for node in flow.sorted(set(flow.random)):
-        place = span(node)
+        place = span(node) if span(node) not in in_training else None
         function = model.source.function(place) if place is not None else None
         if place is None or function is None:
             continue

@@ -12,6 +12,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import frontier
 from vaelint.core.finding import Span
+from vaelint.core.reach import reachable
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.sampling.handed_back import handed_back
 from vaelint.faults.sampling.renamed import renamed_argument
@@ -25,6 +26,7 @@ from vaelint.replay.replay import ReplayError, gradients
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
+_LEVELS = ((-5.0, 5.0), (0.05, 20.0))  # of what gives the scale: a logarithm, or the scale, variance or precision itself
 _MOST = 24  # pairs of values that are tried
 _SQUARE = frozenset({"pow", "square", "mul", "multiply"})
 
@@ -44,9 +46,17 @@ def undrawn_posterior(model: Model) -> Undrawn | None:
     KL of a Gaussian does; the reconstruction depends on the first and not on the second. None where a draw reaches the loss.
     """
     loss, flow = model.record.loss, model.flow
-    if loss is None or model.variational or flow.random & flow.ancestors(loss):
+    if loss is None or model.variational or any(not _only_masks(model, n) for n in flow.random & flow.ancestors(loss)):
         return None
     return _by_formula(model, loss) or _by_gradient(model, loss)
+
+
+def _only_masks(model: Model, drawn: fx.Node) -> bool:
+    """Whether a draw is only compared with numbers, as that of words to leave out is: no code."""
+    users = model.flow.users
+    read = reachable([drawn], lambda n: [u for u in users.get(n, ()) if ops.op(u) in ops.CAST | ops.SHAPE])
+    met = [u for n in read for u in users.get(n, ()) if u not in read]
+    return bool(met) and all(ops.op(u) in ops.COMPARE for u in met)
 
 
 def undrawn_place(model: Model) -> Span | None:
@@ -78,27 +88,45 @@ def _by_formula(model: Model, loss: fx.Node) -> Undrawn | None:
 
 def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
     """Whatever the formula: a term whose gradient is linear in what is decoded, and turns its sign with what is not."""
-    flow, ends = model.flow, reconstruction_ends(model)
-    decoded = flow.ancestors(*ends)
-    leaves = [leaf for leaf in model.leaves if leaf.role == "other" and leaf.detached is None and not flow.ancestors(leaf.node) & set(ends)]
+    flow = model.flow
+    # without a draw, only its target tells a likelihood from a penalty
+    likelihoods = [r.pair for r in model.recons if r.pair.target is not None and r.probe.kernel not in ("unknown", "other")]
+    ends = list(dict.fromkeys(p.recon for p in likelihoods)) or reconstruction_ends(model)
+    decoded, compared = flow.ancestors(*ends), {p.leaf.node for p in likelihoods}
+    leaves = [leaf for leaf in model.leaves if leaf.node not in compared and leaf.detached is None]
+    leaves = [leaf for leaf in leaves if not flow.ancestors(leaf.node) & set(ends)]
     if not leaves or not ends:
         return None
     raw = frontier([leaf.node for leaf in leaves], flow, through=ops.REDUCE | ops.JOIN | ops.COMPARE)
     raw = [n for n in raw if n in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
     raw = [n for n in raw if not any(ops.op(a) == "grad" for a in flow.ancestors(n))]  # a penalty on the decoder's slopes
     term = Term("other", leaves)
-    pairs = [(a, b) for a in raw if a in decoded and a not in ends for b in raw if b not in decoded and shape(a) == shape(b)]
+    raw = list(dict.fromkeys((*_parted(model, [leaf.node for leaf in leaves], ends), *raw)))
+    means = [a for a in raw if a in decoded and a not in ends]
+    beside = {a: flow.ancestors(*ends, stop={a}) for a in means}  # an expert's precision is in the mean of their product, too
+    pairs = [(a, b) for a in means for b in raw if b is not a and b not in beside[a] and shape(a) == shape(b)]
     for mean, scale in pairs[:_MOST]:
         reader = _reader(mean, decoded, flow)
         try:
-            if reader is not None and _holds(model, loss, term, raw, mean, scale):
+            if reader is not None and any(_holds(model, loss, term, raw, mean, scale, *levels) for levels in _LEVELS):
                 return Undrawn(mean, scale, reader)
         except ReplayError:
             continue
     return None
 
 
-def _holds(model: Model, loss: fx.Node, term: Term, raw: list[fx.Node], mean: fx.Node, scale: fx.Node) -> bool:
+def _parted(model: Model, terms: list[fx.Node], ends: list[fx.Node]) -> list[fx.Node]:
+    """Values from which one way leads to the decoder and another one to a term: moments that were computed of several heads."""
+    flow = model.flow
+    decoded, charged = flow.ancestors(*ends), flow.ancestors(*terms)
+    both = [n for n in flow.sorted(decoded & charged) if n in flow.learned and n in flow.data and not ops.uses_parameter(n)]
+    both = [n for n in both if isinstance(n.meta.get("val"), torch.Tensor)]
+    return [n for n in both if any(u in charged and u not in decoded for u in flow.users.get(n, ()))]
+
+
+def _holds(
+    model: Model, loss: fx.Node, term: Term, raw: list[fx.Node], mean: fx.Node, scale: fx.Node, lowest: float, highest: float
+) -> bool:
     """Whether d loss / d mean is linear in the mean, and d loss / d scale knows the scale alone and vanishes somewhere in between."""
     replay, sizes = model.replay, {**model.symbols, "B": 3}
 
@@ -113,7 +141,7 @@ def _holds(model: Model, loss: fx.Node, term: Term, raw: list[fx.Node], mean: fx
 
     generator = torch.Generator().manual_seed(3)
     here, there = (3 * torch.randn(replay.shape_of(mean, sizes), dtype=torch.float64, generator=generator) for _ in range(2))
-    low, high = (torch.full_like(here, level) for level in (-5.0, 5.0))
+    low, high = (torch.full_like(here, level) for level in (lowest, highest))
     (along, narrow), (_, again), (_, wide) = slopes(here, low), slopes(there, low), slopes(here, high)
     used = along != 0
     if int(used.sum()) < 6 or not torch.allclose(narrow, again) or not bool((narrow * wide)[used].lt(0).all()):
