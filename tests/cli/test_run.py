@@ -288,9 +288,13 @@ def test_packages_that_draw_and_log_do_nothing_where_they_are_not_installed() ->
             figure, axes = plots.subplots(2, 3)
             axes[0, 1].imshow(1).set_title("x")
             figure.savefig("x.png")
+            figure, (left, right) = plots.subplots(1, 2)
+            heights, _, _ = left.hist([1, 2])
+            assert not list(heights) and [right.plot(1) for _ in axes] == []
         if "tqdm" in missing:
             bar = importlib.import_module("tqdm").tqdm([3, 4], desc="x")
             assert list(bar) == [3, 4] and len(bar) == 2
+            importlib.import_module("tqdm").tqdm.pandas()
     assert len(said) == len(missing)
     assert not set(missing) & set(sys.modules)
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from vaelint.anatomy.model import Model
-from vaelint.step.meaning import ELBO_NAME
+from vaelint.step.meaning import is_bound_name
 
 _LEFT = re.compile(r"(?P<before>.*\bloss = )(?P<value>[^;]+)", re.DOTALL)
 
@@ -36,4 +36,4 @@ def _is_bound(model: Model, value: str) -> bool:
     if not known or any(r.probe.weight >= 0 for r in known) or any(k.probe.weight > 0 for k in model.kls):
         return False
     called = value.partition("(")[0].rpartition(".")[2]
-    return any(k.probe.weight < 0 for k in model.kls) or ELBO_NAME.fullmatch(called) is not None
+    return any(k.probe.weight < 0 for k in model.kls) or is_bound_name(called)

@@ -78,6 +78,16 @@ NOT_TRAINING = re.compile(
 )
 
 
+_BOUND = {"elbo", "iwae", "vlb", "bound"}
+_TURNED = {"n", "neg", "negative", "minus", "loss", "cost", "objective"}
+
+
+def is_bound_name(name: str) -> bool:
+    """Whether a function of this name computes a bound that is maximised, by one of its words: `cvae_elbo_labelled`, not `neg_elbo`."""
+    words = set(name.lower().split("_"))
+    return ELBO_NAME.fullmatch(name) is not None or (bool(words & _BOUND) and not words & _TURNED)
+
+
 def is_loss_name(name: str) -> bool:
     """Whether a function of this name computes a loss of training."""
     return bool(LOSS_NAME.search(name)) and not NOT_TRAINING.match(name)

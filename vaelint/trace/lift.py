@@ -29,7 +29,8 @@ def lift(record: Record, other: Record, symbol: str = "B") -> bool:
 def lift_ends(record: Record, other: Record, symbol: str = "B") -> None:
     """The same for runs that differ in the middle, such as a loop over the samples: what runs before and after it is laid side by side.
 
-    Sizes in the middle are plain numbers. `record.lifted` stays False: where a value in the middle belongs in the batch is not known.
+    Sizes in the middle are plain numbers, but for one that is the batch's and stays nowhere, such as where a modality is left out at
+    random. `record.lifted` stays False: where a value in the middle belongs in the batch is not known.
     """
     mine, theirs = record.nodes, other.nodes
     short = min(len(mine), len(theirs))
@@ -39,11 +40,18 @@ def lift_ends(record: Record, other: Record, symbol: str = "B") -> None:
         short - head,
     )
     pairs = [*zip(mine[:head], theirs[:head], strict=True), *zip(mine[len(mine) - tail :], theirs[len(theirs) - tail :], strict=True)]
+    batch = record.sizes[symbol]
+    fixed = any(p == q == batch for a, b in pairs for p, q in zip(_sizes(a), _sizes(b), strict=False))
     for node in mine[head : len(mine) - tail]:
-        if isinstance(val := node.meta.get("val"), torch.Tensor):
-            record.shapes[node] = tuple(str(n) for n in val.shape)
+        if isinstance(node.meta.get("val"), torch.Tensor):
+            record.shapes[node] = tuple(symbol if n == batch and not fixed else str(n) for n in _sizes(node))
     if not _lay(record, pairs, other.sizes[symbol], symbol):
         record.shapes.clear()
+
+
+def _sizes(node: fx.Node) -> tuple[int, ...]:
+    val = node.meta.get("val")
+    return tuple(val.shape) if isinstance(val, torch.Tensor) else ()
 
 
 def alike(a: fx.Node, b: fx.Node) -> bool:

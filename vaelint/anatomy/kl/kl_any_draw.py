@@ -169,6 +169,8 @@ def _slopes(draw: _Draw, replay: Replay, even: float, sizes: Mapping[str, int], 
     rows = len(gradient)
     if z.shape[:1] != (rows,) or z[0].numel() > _LARGEST or sum(n[0].numel() for n in drawn) > _LARGEST:
         raise ReplayError("no one row of z for each sample")
+    if not z.requires_grad:
+        raise ReplayError("z does not follow its noise")
     spread, through = [], []
     for entry in z.reshape(rows, -1).unbind(1):
         spread.append(_rows(torch.autograd.grad(entry.sum(), drawn, create_graph=True, allow_unused=True), drawn))

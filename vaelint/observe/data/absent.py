@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dis
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -25,7 +26,16 @@ NOTHING = frozenset({
 _BOARD = "torch.utils.tensorboard"
 
 
-class Nothing:
+class _Kind(type):
+    """Does nothing either where the class is asked: `tqdm.pandas()`."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Nothing()
+
+
+class Nothing(metaclass=_Kind):
     """Does nothing, whatever is asked of it."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -52,7 +62,7 @@ class Nothing:
         return
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(())
+        return iter([Nothing() for _ in range(_unpacked(sys._getframe(1)))])
 
     def __len__(self) -> int:
         return 0
@@ -82,12 +92,17 @@ def _range(*args: int, **_: Any) -> _Through:
     return _Through(range(*args))
 
 
-def _two(*_: Any, **__: Any) -> tuple[Nothing, Nothing]:
-    return Nothing(), Nothing()
+def _unpacked(frame: FrameType) -> int:
+    """How many names a frame is about to give values to, as in `figure, (left, right) = ...`; 0 where it only goes through."""
+    while frame.f_code.co_name == "__iter__" and frame.f_back is not None:  # a decorated one
+        frame = frame.f_back
+    code = frame.f_code.co_code
+    there = frame.f_lasti if 0 <= frame.f_lasti < len(code) - 1 else 0
+    return code[there + 1] if code[there] == dis.opmap["UNPACK_SEQUENCE"] else 0
 
 
 _NAMES: dict[str, Any] = {
-    "tqdm": _Through, "trange": _range, "tqdm_notebook": _Through, "progressbar": _Through, "subplots": _two, "__version__": "99.0",
+    "tqdm": _Through, "trange": _range, "tqdm_notebook": _Through, "progressbar": _Through, "__version__": "99.0",
 }  # fmt: skip
 
 
