@@ -97,3 +97,15 @@ def test_a_measured_cell_is_run_and_what_is_no_python_is_named(tmp_path: Path) -
     (tmp_path / "train.ipynb").write_text(json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1))
     left = "not run, as they are not Python: cell 1: %matplotlib inline; cell 1: !pip install vae; cell 3: %%bash"
     assert left in str(observed(tmp_path, "train.ipynb")["notes"])
+
+
+def test_a_script_that_goes_to_its_own_folder_is_named_as_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    goes = "import os\n" + "os.chdir(os.path.dirname(os.path.abspath(__file__)))\n" * 2
+    (tmp_path / "code" / "train.py").write_text(goes + MADE + LOOP)
+    (tmp_path / "code" / "vae.py").write_text(MODEL)
+    target = observed(tmp_path, "code/train.py")
+    assert any("what code/train.py:11 calls backward() on" in note for note in target["notes"]), target  # type: ignore[attr-defined]
+    (tmp_path / "code" / "train.py").write_text(goes + "import no_such_package_of_vaes\nno_such_package_of_vaes.run(0) + 1\n")
+    done = commandline.vaelint("run", "code/train.py", cwd=tmp_path)
+    assert "--> code/train.py:5" in done.stdout, done.stdout

@@ -114,6 +114,8 @@ def test_configurations_that_lie_in_the_repository_fill_options_and_stand_in_for
     ]
     lost = ast.parse('p.add_argument("-c", "--config", default="confgs/speech.yaml")')
     assert next(other_configurations(("t.py",), [lost], tmp_path)) == ("t.py", "--config", "configs/speech_small.yaml")
+    named = ("t.py", "--config", "faces")  # it is there, and where it does not run another one may
+    assert list(other_configurations(named, [lost], tmp_path)) == [("t.py", "--config", "speech_small")]
     assert guessed_ways([ast.parse('p.add_argument("--depth", required=True)')], tmp_path) == []
 
 

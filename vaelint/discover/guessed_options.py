@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise, product
 from pathlib import Path
 
@@ -95,25 +95,36 @@ def _compared(dest: str, trees: Sequence[ast.Module]) -> list[str]:
 
 
 def other_configurations(words: Sequence[str], trees: Sequence[ast.Module], folder: Path) -> Iterator[tuple[str, ...]]:
-    """A command whose configuration is not there, with those that are: that of the likest name first."""
+    """A command whose configuration is not there, with those that are: that of the likest name first.
+
+    One that is named without its ending, `--config vae`, is there; others beside it may run where it does not.
+    """
     given = {before: word for before, word in pairwise(words) if before.startswith("-")}
     given.update(word.partition("=")[::2] for word in words if word.startswith("--") and "=" in word)
     for option in options_of(trees):
         value = next((given[n] for n in option.names if n in given), option.value("default"))
-        if not isinstance(value, str) or not value.endswith(CONFIGURATIONS) or (folder / value).is_file():
-            continue
         name = next((n for n in option.names if n in given), option.typed)
-        yield from (with_option(words, name, file) for file in likest(value, folder))
+        if isinstance(value, str) and value.endswith(CONFIGURATIONS) and not (folder / value).is_file():
+            yield from (with_option(words, name, file) for file in likest(value, folder))
+        elif isinstance(value, str) and value:
+            own = _configurations(folder)
+            beside = {f.stem for f in own if any(f.parent == o.parent and o.stem == value and o.suffix == f.suffix for o in own)}
+            yield from (with_option(words, name, stem) for stem in _by_likeness(beside - {value}, value))
 
 
 def likest(path: str, folder: Path) -> list[str]:
     """The configurations of a repository, that of the likest name first: by the words that both have, then by their letters."""
 
-    def unlike(file: Path) -> float:
+    return _by_likeness([f.as_posix() for f in _configurations(folder)], path)[:_MOST]
+
+
+def _by_likeness(names: Iterable[str], path: str) -> list[str]:
+    def unlike(name: str) -> float:
+        file = Path(name)
         shared = set(_WORD.findall(file.stem.lower())) & set(_WORD.findall(Path(path).stem.lower()))
         return -len(shared) - difflib.SequenceMatcher(None, file.name, Path(path).name).ratio()
 
-    return [f.as_posix() for f in sorted(_configurations(folder), key=unlike)[:_MOST]]
+    return sorted(names, key=unlike)
 
 
 def _configurations(folder: Path) -> list[Path]:

@@ -105,14 +105,15 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
     sys.path.insert(0, str(Path(path).resolve().parent))
     sys.meta_path.append(_Beside(Path.cwd(), Path(path).resolve().parent, note))
     main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
+    whole = str(Path(path).absolute())  # as Python names it, wherever the script goes from there
+    main.__dict__.update(__file__=whole, __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = main
     if path.endswith(".ipynb") and (left := not_run(path)):
         note(f"not run, as they are not Python: {'; '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}")
-    show(path)  # the lines of a notebook's cells are those of its file
+    show(whole)  # the lines of a notebook's cells are those of its file
     program = without_version_asserts(ast.parse(source_of_file(path), path), path, note)
     with _own_before_standard(Path(path).resolve().parent):
-        exec(compile(program, path, "exec", dont_inherit=True), main.__dict__)
+        exec(compile(program, whole, "exec", dont_inherit=True), main.__dict__)
 
 
 class _Versions(ast.NodeTransformer):

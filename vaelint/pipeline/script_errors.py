@@ -36,7 +36,7 @@ def said_of(error: BaseException) -> Said:
         return f"the script stops: {error}", error.help
     if isinstance(error, NotStoodInError):
         said, _, package = str(error).partition(": install ")
-        return f"the script needs {package}: {said}", f"pip install {package}"
+        return f"the script needs {package}: {said}", f"pip install {DISTRIBUTIONS.get(package, package)}"
     told: Said | None = None
     if isinstance(error, FileNotFoundError):
         told = _of_a_file(error)

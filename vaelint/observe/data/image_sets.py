@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vaelint.observe.data.image_folder import VisionDataset
+from vaelint.observe.data.images.image_folder import VisionDataset
 from vaelint.observe.data.known import KNOWN, Images, emnist
 from vaelint.observe.data.pictures import as_picture, as_tensor, drawn
 from vaelint.observe.data.stood_in import instead_of

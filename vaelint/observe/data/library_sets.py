@@ -19,6 +19,7 @@ from vaelint.observe.data import tensorflow_sets, torchaudio
 from vaelint.observe.data.after_import import Change, changed_when_imported
 from vaelint.observe.data.graphs.graph_sets import graph_sets
 from vaelint.observe.data.graphs.graph_stand_in import graph_modules
+from vaelint.observe.data.images import pillow
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.pictures import as_picture, drawn
 from vaelint.observe.data.stand_ins import stood_in
@@ -263,8 +264,14 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
     if "tensorflow" in absent and "keras" not in absent and importlib.util.find_spec(tensorflow_sets.NAME) is None:
         absent.update(tensorflow_sets.modules(note))
     absent |= torchaudio.stand_in(note) if "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is None else {}
+    images = pillow.stand_in() if "PIL" not in sys.modules and importlib.util.find_spec("PIL") is None else {}
     graphs = "torch_geometric" not in sys.modules and importlib.util.find_spec("torch_geometric") is None
     changes |= _keras(note, data, "keras.datasets") if "keras" not in absent else {}
     changes |= _keras(note, data, "keras.src.datasets") if "keras" not in absent else {}
-    with changed_when_imported(changes), stood_in(absent, own), stood_in(graph_modules(note) if graphs else {}, own, note):
+    with (
+        changed_when_imported(changes),
+        stood_in(absent, own),
+        stood_in(graph_modules(note) if graphs else {}, own, note),
+        stood_in(images, own, note),
+    ):
         yield

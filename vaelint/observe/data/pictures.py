@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from vaelint.observe.data.stand_ins import NotStoodInError
+
 
 def _numpy() -> Any:
     """numpy, without which vaelint itself runs: only what hands out images has it, or raises that it is missing."""
@@ -29,22 +31,55 @@ class Picture:
 
     width = property(lambda self: self.size[0])
     height = property(lambda self: self.size[1])
-    mode = property(lambda self: "L" if self._values.ndim == 2 else "RGB")
+    mode = property(lambda self: "L" if self._values.ndim == 2 else ("", "L", "LA", "RGB", "RGBA")[self._values.shape[2]])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self._values.astype(dtype or _numpy().uint8)
 
-    def convert(self, mode: str) -> Picture:
+    def __enter__(self) -> Picture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def convert(self, mode: str | None = None, *_: Any, **__: Any) -> Picture:
         """Grey or colour."""
         grey = self._values.ndim == 2
         if mode == "L" and not grey:
-            return Picture(self._values.mean(axis=2))
-        return Picture(_numpy().stack([self._values] * 3, axis=2)) if mode == "RGB" and grey else self
+            return Picture(self._values[..., :3].mean(axis=2))
+        if mode == "RGB":
+            return Picture(_numpy().stack([self._values] * 3, axis=2) if grey else self._values[..., :3])
+        return self
 
     def resize(self, size: tuple[int, int], *_: Any, **__: Any) -> Picture:
         """At another width and height."""
         chw = torch.nn.functional.interpolate(as_tensor(self).float()[None], size=(size[1], size[0]), mode="bilinear", align_corners=False)
-        return as_picture(chw[0].round().clamp(0, 255).byte())  # type: ignore[no-any-return]
+        return _of_tensor(chw[0].round().clamp(0, 255).byte())
+
+    def crop(self, box: tuple[int, int, int, int] | None = None) -> Picture:
+        """The part from left and top to right and bottom; black beyond the edges."""
+        left, top, right, bottom = map(round, box or (0, 0, *self.size))
+        made = _numpy().zeros((bottom - top, right - left, *self._values.shape[2:]), dtype=_numpy().uint8)
+        (x, y), (width, height) = (max(0, -left), max(0, -top)), self.size
+        part = self._values[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+        made[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return Picture(made)
+
+    def transpose(self, method: int = 0) -> Picture:
+        """Mirrored or turned, as PIL numbers it."""
+        turned = _numpy().rot90(self._values, k=max(0, method - 1))
+        return Picture((turned, turned[:, ::-1], turned[::-1])[(method == 0) + 2 * (method == 1)])
+
+    def copy(self) -> Picture:
+        """The same."""
+        return Picture(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NotStoodInError(f"PIL.Image.Image.{name} is not stood in for: install PIL")
+
+    load = close = show = verify = save = lambda self, *_, **__: None
 
 
 @functools.cache
@@ -55,12 +90,19 @@ def has_pil() -> bool:
 
 def as_picture(chw: torch.Tensor) -> Any:
     """An image of 8-bit values (C, H, W)."""
-    values = _numpy().asarray(chw[0] if chw.shape[0] == 1 else chw.permute(1, 2, 0))
     if not has_pil():
-        return Picture(values)
+        return _of_tensor(chw)
     from PIL import Image
 
-    return Image.fromarray(values)
+    return Image.fromarray(_values_of(chw))
+
+
+def _values_of(chw: torch.Tensor) -> Any:
+    return _numpy().asarray(chw[0] if chw.shape[0] == 1 else chw.permute(1, 2, 0))
+
+
+def _of_tensor(chw: torch.Tensor) -> Picture:
+    return Picture(_values_of(chw))
 
 
 def as_tensor(picture: Any) -> torch.Tensor:

@@ -15,8 +15,16 @@ from typing import Any
 import torch
 
 from vaelint.observe.data import transforms
-from vaelint.observe.data.image_folder import IMAGES, ImageFolder, VisionDataset, default_loader, find_classes, has_file_allowed_extension
 from vaelint.observe.data.image_sets import made_up, where_absent
+from vaelint.observe.data.images.image_folder import (
+    IMAGES,
+    ImageFolder,
+    VisionDataset,
+    default_loader,
+    find_classes,
+    has_file_allowed_extension,
+)
+from vaelint.observe.data.images.pillow import read_image
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.networks import networks, other
 from vaelint.observe.data.stand_ins import NotStoodInError, lending, stood_in
@@ -84,9 +92,11 @@ def stand_in(note: Note) -> dict[str, ModuleType]:
     datasets.__dict__["folder"] = folder
     for name, make in sets.items():
         setattr(datasets, name.lower(), lending(f"torchvision.datasets.{name.lower()}", {name: make}))
-    models = _models(note)
-    whole = lending("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "models": models, "__version__": "0.0"})
-    modules = (whole, datasets, folder, chain, inner, functional, second, utils, models)
+    models, io = _models(note), lending("torchvision.io", {"read_image": read_image, "decode_image": read_image})
+    whole = lending(
+        "torchvision", {"io": io, "datasets": datasets, "transforms": chain, "utils": utils, "models": models, "__version__": "0.0"}
+    )
+    modules = (whole, datasets, folder, chain, inner, functional, second, utils, models, io)
     below = {f"torchvision.datasets.{n.lower()}": getattr(datasets, n.lower()) for n in sets}
     return {m.__name__: m for m in modules} | below
 

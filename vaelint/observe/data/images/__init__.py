@@ -1,0 +1,1 @@
+"""Images: those of folders, and what opens them."""
