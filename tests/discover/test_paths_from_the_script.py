@@ -59,3 +59,22 @@ def test_a_path_that_is_nowhere_is_named_as_from_the_root(tmp_path: Path) -> Non
     done = commandline.vaelint("check", ".", "--laws", "none", "--device", "none", cwd=tmp_path)
     assert "settings.json" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+REFUSES = """
+import os
+
+if not os.path.exists("../prepared/smd-train"):
+    raise ValueError("Unknown data: {}".format("../prepared/smd-train"))
+"""
+
+
+def test_what_is_missing_is_named_from_the_folder_where_the_script_means_it(tmp_path: Path) -> None:
+    (tmp_path / "repository" / "train").mkdir(parents=True)
+    (tmp_path / "repository" / "README.md").write_text("cd train\n\n    python train.py --data ../prepared/smd-train\n")
+    takes = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--data', required=True)\np.parse_args()\n"
+    (tmp_path / "repository" / "train" / "train.py").write_text(takes + REFUSES + TRAIN)
+    done = commandline.vaelint("check", ".", cwd=tmp_path / "repository")
+    said = " ".join(done.stderr.split())
+    assert "the script raises ValueError: Unknown data: ../prepared/smd-train (train/train.py:9)" in said, said
+    assert "help: put your data, the folder prepared, there, or name another place" in said

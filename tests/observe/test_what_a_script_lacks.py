@@ -136,3 +136,17 @@ def test_a_log_in_no_folder_and_another_part_of_the_data(tmp_path: Path) -> None
     assert "note: observed: train.py" in said, said
     assert "into the folder logger, which is not there: Python would raise FileNotFoundError (train.py:7)" in said
     assert "made-up data instead of data/train.txt: a copy of data/val.txt (train.py:8)" in said
+
+
+def test_a_script_that_asks_is_not_said_to_raise_the_same_with_python(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("rows = int(input('How many rows? '))\n")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "the script asks, and nobody answers it here: input('How many rows? ')" in said, said
+    assert "help: write the answer in its place, or make it an option" in said
+
+
+def test_a_module_may_lie_in_a_folder_that_the_repository_has_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import sys\nsys.path.insert(0, 'OtherCode')\nfrom no_such_helpers import data\nprint(data + 1)\n")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "no_such_helpers is not installed here, nor is there OtherCode, where the script looks for modules" in said, said
+    assert "help: put OtherCode there, or pip install no_such_helpers" in said

@@ -141,16 +141,24 @@ def _start_inside(
     lost = [n for n, answer in enumerate(answers) if _misses_a_path(answer) and _is_deeper(*coming[n], folder)]
     inside = [_from_its_own(*coming[n]) for n in lost]
     for n, request, answer in zip(lost, inside, ask(inside) if inside else (), strict=True):
-        if shows(answer) or not _misses_a_path(answer):
+        if shows(answer) or not _misses_a_path(answer) or (_leads_out(answers[n], folder) and not _leads_out(answer, folder)):
             asked[n], answers[n] = request, answer
 
 
 def _misses_a_path(answer: Checked) -> bool:
     """Whether a run ended for want of a file or folder: its paths may be meant from the script's own folder."""
     first = next(iter(answer.result.findings), None)
-    return first is not None and answer.result.status == "failed" and _PATHS.search(first.message) is not None
+    return first is not None and answer.result.status == "failed" and bool(_PATHS.search(first.message) or first.help.startswith("put "))
 
 
+def _leads_out(answer: Checked, folder: Path) -> bool:
+    """Whether the path that a run wanted lies outside of the repository: it was meant from another folder."""
+    base = folder.resolve() / answer.request.folder
+    named = _PATH.findall(next(iter(answer.result.findings)).message)
+    return any(not (base / path).resolve().is_relative_to(folder.resolve()) for path in named)
+
+
+_PATH = re.compile(r"(?<![\w:/.])(?:\.\.)?/[\w./-]+")
 _PATHS = re.compile(r"is not there|No such file|[Nn]ot? .*found|does not exist|doesn't exist")
 
 

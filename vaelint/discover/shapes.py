@@ -167,7 +167,8 @@ def _of_features(hints: _Hints) -> Iterator[Proposal]:
 
 
 def _of_steps(hints: _Hints) -> Iterator[Proposal]:
-    return (((steps, hints.number), "") for steps in hints.steps if hints.number)
+    read = dict.fromkeys((*([hints.number] if hints.number else []), *hints.named(Means.FEATURES)))  # a cell may read z beside
+    return (((steps, n), "") for n in read for steps in hints.steps)
 
 
 def _of_signal(hints: _Hints) -> Iterator[Proposal]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import re
 import sys
@@ -30,8 +31,8 @@ Said = tuple[str, str]
 """What happened, and what to type."""
 
 
-def said_of(error: BaseException) -> Said:
-    """What a script raised, and what to do about it."""
+def said_of(error: BaseException, home: str = "") -> Said:
+    """What a script raised that was started in the folder `home`, and what to do about it."""
     if isinstance(error, TargetError):
         return f"the script stops: {error}", error.help
     if isinstance(error, NotStoodInError):
@@ -39,21 +40,24 @@ def said_of(error: BaseException) -> Said:
         return f"the script needs {package}: {said}", f"pip install {DISTRIBUTIONS.get(package, package)}"
     told: Said | None = None
     if isinstance(error, FileNotFoundError):
-        told = _of_a_file(error)
+        told = _of_a_file(error, home)
     elif isinstance(error, ModuleNotFoundError) and error.name:
         told = _of_a_module(error, error.name)
+    elif isinstance(error, EOFError) and (asks := _asked(error)):
+        told = f"the script asks, and nobody answers it here: {asks}", "write the answer in its place, or make it an option"
     elif isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
         told = f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
-    return told or _as_it_is(error)
+    return told or _as_it_is(error, home)
 
 
-def _of_a_file(error: FileNotFoundError) -> Said | None:
+def _of_a_file(error: FileNotFoundError, home: str) -> Said | None:
     named = _HDF5.search(str(error))
     file = error.filename or (named and named[1])
     if not file:
         return None  # its own: it looked for a file itself
-    help = f"put {_missing(file)} there, or name another place with the script's options"
-    return f"the script reads {file}, which is not there", help
+    shown = _from_here(file, home) if home else file
+    help = f"put {_missing(shown)} there, or name another place with the script's options"
+    return f"the script reads {shown}, which is not there", help
 
 
 def _of_a_module(error: ModuleNotFoundError, whole: str) -> Said:
@@ -64,7 +68,17 @@ def _of_a_module(error: ModuleNotFoundError, whole: str) -> Said:
         return f"{whole} is imported, which the repository does not have", "add the file, or take the import out"
     if name in sys.modules and whole != name:
         return f"the {name} that is installed has no module {whole}", f"install the version of {name} that the script is written for"
-    return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
+    install = f"pip install {DISTRIBUTIONS.get(name, name)}"
+    if (gone := _looked_for_in()) is not None:
+        return f"{name} is not installed here, nor is there {gone}, where the script looks for modules", f"put {gone} there, or {install}"
+    return f"the package {name} is not installed here", install
+
+
+def _looked_for_in() -> str | None:
+    """A folder below the working directory that the script has put on Python's path, and that is not there."""
+    here = os.path.realpath(".") + os.sep
+    gone = [os.path.realpath(p) for p in sys.path if p and not os.path.lexists(p)]
+    return next((os.path.relpath(p).replace(os.sep, "/") for p in gone if p.startswith(here) and not p.endswith((".zip", ".egg"))), None)
 
 
 def said_without(folder: str, line: str, what: str) -> Said:
@@ -74,7 +88,7 @@ def said_without(folder: str, line: str, what: str) -> Said:
     return f"the script looks into {shown}, which is not there{line}: {what}", f"put {_missing(shown)} there, or name another place"
 
 
-def _as_it_is(error: BaseException) -> Said:
+def _as_it_is(error: BaseException, home: str) -> Said:
     lines = [line for line in message_of(error).splitlines() if line.strip()]
     lines = [line for line in lines if any(map(str.isalnum, line))] or lines  # NLTK frames what it says with asterisks
     text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
@@ -90,7 +104,35 @@ def _as_it_is(error: BaseException) -> Said:
         return said, f"python -m nltk.downloader {named[1]}"
     if isinstance(error, FileNotFoundError):
         return said, "put it there, or name another one with the script's options"
+    if (path := _named_path(message_of(error), home)) is not None:
+        return said, f"put {_missing(path)} there, or name another place with the script's options"
     return said, "run it with python first: it raises the same there"
+
+
+_LACKS = re.compile(
+    r"no such|not? .*(?:found|there)|unknown|missing|invalid|n[o']t exist|(?:can ?no|n')t (?:find|open|read|load)", re.IGNORECASE
+)
+_PATH = re.compile(r"(?<![\w:/.])(?:[~\w.-]*/)+[\w.-]+")
+
+
+def _named_path(message: str, home: str) -> str | None:
+    """The path that is not there of which a message says so in words of its own: one of those that the command names."""
+    paths = [found.rstrip(".") for found in _PATH.findall(message)] if _LACKS.search(message) else []
+    named = [_from_here(p, home) for p in paths if any(p in word for word in sys.argv[1:])]
+    return next((p for p in named if not os.path.lexists(p)), None)
+
+
+def _from_here(file: str | bytes, home: str) -> str:
+    """A path of a script that was started in the folder `home`."""
+    return os.path.normpath(Path(home) / os.fsdecode(file))
+
+
+def _asked(error: EOFError) -> str:
+    """The call of `input` that found no answer, as it is written."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    line = linecache.getline(at.filename, at.lineno or 0).encode()
+    found = line[at.colno or 0 : at.end_colno if at.end_lineno == at.lineno else None].decode(errors="replace").strip()
+    return found if found.startswith("input(") else ""
 
 
 def _missing(file: str | bytes) -> str:

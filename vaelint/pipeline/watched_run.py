@@ -104,7 +104,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
 
 def results_of(session: Session, error: BaseException | None, request: Request, emit: Emit, seconds: float) -> list[TargetResult]:
     """What was seen in `seconds`, checked. Raises TargetError where nothing was."""
-    _raise_if_nothing(session, error, request.run)
+    _raise_if_nothing(session, error, request.run, request.folder)
     raise_if_swapped(session.sites, request)
     rules = [r for r in load_rules() if request.wants(r.code)]
     results = list[TargetResult]()
@@ -187,7 +187,7 @@ def _raise_if_out(session: Session, error: BaseException | None, request: Reques
         raise TargetError("VAE006", str(error), f"vaelint run --allow-writes {' '.join(request.run)}", place)
 
 
-def _raise_if_nothing(session: Session, error: BaseException | None, command: Sequence[str]) -> None:
+def _raise_if_nothing(session: Session, error: BaseException | None, command: Sequence[str], home: str) -> None:
     """Says why there is no iteration to look at. Raises TargetError."""
     broke = session.failed is not None and not session.failed.cut
     if session.further.earlier or (session.iterations and not (broke and session.iterations[-1].number == 1)):
@@ -202,14 +202,15 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         place = next(iter(session.spans.of_traceback(error)), None)
         if (lent := wanting(error)) is not None:
             text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
-            raise TargetError("VAE007", f"{text}, and without it {said_of(error)[0]}", more, place)
+            raise TargetError("VAE007", f"{text}, and without it {said_of(error, home)[0]}", more, place)
         if session.unfound and not isinstance(error, ImportError | OSError):
-            text, more = said_without(*session.unfound[0], said_of(error)[0].removeprefix("the script ").replace("raises", "it raises", 1))
+            raised = said_of(error, home)[0].removeprefix("the script ").replace("raises", "it raises", 1)
+            text, more = said_without(*session.unfound[0], raised)
             raise TargetError("VAE007", text, more, place)
         if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
-            text = f"{said_of(error)[0]}; it ran with {'; '.join(session.guessed)}"
+            text = f"{said_of(error, home)[0]}; it ran with {'; '.join(session.guessed)}"
             raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
-        raise TargetError("VAE007", *said_of(error), place)
+        raise TargetError("VAE007", *said_of(error, home), place)
     if session.usage:
         said = session.usage[-1]
         raise TargetError("VAE006", f"the script does not take this command line: {said}", _to_type(said, command))
