@@ -9,6 +9,7 @@ from expectations import fixture_of
 
 from vaelint.core.result import Request, TargetResult
 from vaelint.pipeline.check import check_target
+from vaelint.replay.replay import Replay
 
 MODEL = """
 import torch
@@ -231,3 +232,18 @@ def test_a_likelihood_of_pairs(tmp_path: Path, absent: str, known: bool) -> None
     kernels = [t["kernel"] for t in loss["terms"]]
     words = [f"Bernoulli likelihood of pairs that are {w}there, on products of their z" for w in ("", "not ")]
     assert words[0] in kernels and (words[1] in kernels) is known and loss["beta"] is None, loss
+
+
+def test_products_of_the_draw_are_looked_for_in_two_runs_however_deep_the_decoder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = list[int]()
+    replayed = Replay.__call__
+    monkeypatch.setattr(Replay, "__call__", lambda self, *a, **k: runs.append(1) or replayed(self, *a, **k))  # type: ignore[func-returns-value]
+    seen = []
+    for layers in (2, 30):
+        runs.clear()
+        score = f"s = self.dec({{code}})\n        for _ in range({layers}): s = torch.tanh(s)\n        "
+        said_of(tmp_path, {"loss": f"{score.format(code='z')}return (error + kl).mean() + s.pow(3).sum(-1).exp().mean()"})
+        seen.append(len(runs))
+    assert seen[1] < seen[0] + 40, seen

@@ -108,17 +108,26 @@ def of_pairs(model: Model, leaf: Leaf) -> tuple[float, float] | None:
         way += sources
     if way[-1] in draws:
         return None
-    products = (n for n in way[1:] if _is_product_of(model, n, draws))
-    return next((found for n in products if (found := _bernoulli(model, leaf, n)) is not None), None)
+    found = (_bernoulli(model, leaf, n) for n in _products(model, way[1:], draws))
+    return next((weight for weight in found if weight is not None), None)
 
 
-def _is_product_of(model: Model, node: fx.Node, draws: set[fx.Node]) -> bool:
-    once = {z: _drawn(1.0, 3)(model.replay.shape_of(z, model.symbols)) for z in draws & model.flow.ancestors(node)}
+def _products(model: Model, way: list[fx.Node], draws: set[fx.Node]) -> list[fx.Node]:
+    """Those of some nodes that are four times as large where the draws are twice as large; all of them by two runs."""
+    above = draws & model.flow.ancestors(*way) if way else set()
+    once = {z: _drawn(1.0, 3)(model.replay.shape_of(z, model.symbols)) for z in above}
     try:
-        one, four = (model.replay([node], {z: k * v for z, v in once.items()}, model.symbols)[node].double() for k in (1.0, 2.0))
+        one, two = (model.replay(way, {z: k * v for z, v in once.items()}, model.symbols) for k in (1.0, 2.0))
     except (ReplayError, AttributeError):
+        return [] if len(way) < 2 else [n for n in way if _products(model, [n], draws)]  # what does not run may be one of them
+    return [n for n in way if _is_four_times(one[n], two[n])]
+
+
+def _is_four_times(one: object, two: object) -> bool:
+    if not (isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor)) or one.shape != two.shape:
         return False
-    return bool((four - 4 * one).abs().max() <= _CLOSE * four.abs().max()) and bool(four.abs().max() > 0)
+    largest = two.double().abs().max() if two.numel() else torch.zeros(())
+    return bool(largest > 0) and bool((two.double() - 4 * one.double()).abs().max() <= _CLOSE * largest)
 
 
 def _bernoulli(model: Model, leaf: Leaf, logits: fx.Node) -> tuple[float, float] | None:
