@@ -141,7 +141,7 @@ def test_a_log_in_no_folder_and_another_part_of_the_data(tmp_path: Path) -> None
 def test_a_script_that_asks_is_not_said_to_raise_the_same_with_python(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("rows = int(input('How many rows? '))\n")
     said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
-    assert "the script asks, and nobody answers it here: input('How many rows? ')" in said, said
+    assert "the script asks, and vaelint gives no answer: input('How many rows? ')" in said, said
     assert "help: write the answer in its place, or make it an option" in said
 
 

@@ -44,7 +44,7 @@ def said_of(error: BaseException, home: str = "") -> Said:
     elif isinstance(error, ModuleNotFoundError) and error.name:
         told = _of_a_module(error, error.name)
     elif isinstance(error, EOFError) and (asks := _asked(error)):
-        told = f"the script asks, and nobody answers it here: {asks}", "write the answer in its place, or make it an option"
+        told = f"the script asks, and vaelint gives no answer: {asks}", "write the answer in its place, or make it an option"
     elif isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
         told = f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
     return told or _as_it_is(error, home)
