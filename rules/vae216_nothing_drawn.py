@@ -53,5 +53,10 @@ def check(model: Model, undrawn_posterior: Undrawn | None, undrawn_place: Span |
             help="turn the test round: training draws, evaluation decodes the mean"
             if inverted_mode
             else "draw z = mu + std * torch.randn_like(std), and decode that",
-            claim=claims.NoGradFromRecon("the reconstruction gives the scale no gradient", nodes=[undrawn_posterior.scale]),
+            claim=claims.ScaleUnread(
+                "with the mean held, the reconstruction does not move with the scale",
+                mean=undrawn_posterior.mu,
+                scale=undrawn_posterior.scale,
+                ends=undrawn_posterior.ends,
+            ),
         )

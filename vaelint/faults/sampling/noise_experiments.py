@@ -22,6 +22,7 @@ from vaelint.faults.sampling.sampling_claims import (
     NoiseRows,
     ScaleCurve,
     ScaleNegative,
+    ScaleUnread,
     ZUnused,
 )
 from vaelint.record import ops
@@ -129,6 +130,19 @@ def noise_repeats(trial: Trial, claim: NoiseRepeats) -> Verdict:
     if node is None:
         raise CannotMeasureError("no draw was found")
     return _same_in_two_calls(trial, [node], "z" if claim.site else "the value")
+
+
+@experiment(ScaleUnread, "the decoder's outputs after the scale has moved, with the mean held", "none: equal bits")
+def scale_unread(trial: Trial, claim: ScaleUnread) -> Verdict:
+    """Whether what gives the scale moves the decoder only by way of the mean."""
+    mean, scale = (trial.value(n).detach() for n in (claim.mean, claim.scale))
+    ends = [n for n in claim.ends if trial.has(n)]
+    if not ends:
+        raise CannotMeasureError("no reconstruction was found")
+    before = [trial.value(n).detach() for n in ends]
+    after = trial.recompute(ends, {claim.mean: mean.clone(), claim.scale: 1.5 * scale + 0.1})
+    gaps = [float((after[n].detach() - v).abs().max()) for n, v in zip(ends, before, strict=True)]
+    return Verdict(max(gaps) == 0, f"the outputs move by {number(max(gaps))} when the scale moves by half of itself")
 
 
 @experiment(ZUnused, "the reconstruction in two calls of one model with different seeds", SAME)

@@ -42,6 +42,15 @@ class ZUnused(Claim):
 
 
 @dataclass(frozen=True)
+class ScaleUnread(Claim):
+    """With the mean held, the decoder's outputs do not move with what gives the scale."""
+
+    mean: fx.Node
+    scale: fx.Node
+    ends: Sequence[fx.Node] = ()
+
+
+@dataclass(frozen=True)
 class NoiseAxes(OfSite):
     """(z - mu) / scale is the same all along these axes."""
 

@@ -38,6 +38,7 @@ class Undrawn:
     mu: fx.Node
     scale: fx.Node
     reader: fx.Node
+    ends: tuple[fx.Node, ...] = ()  # the outputs of the decoder that are compared
 
 
 @per_model
@@ -82,7 +83,7 @@ def _by_formula(model: Model, loss: fx.Node) -> Undrawn | None:
         if is_plain and mu is not None:
             reader = _reader(mu, decoded, flow)
             if reader is not None and mu not in ends:
-                return Undrawn(mu, head, reader)
+                return Undrawn(mu, head, reader, tuple(ends))
     return None
 
 
@@ -109,7 +110,7 @@ def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
         reader = _reader(mean, decoded, flow)
         try:
             if reader is not None and any(_holds(model, loss, term, raw, mean, scale, *levels) for levels in _LEVELS):
-                return Undrawn(mean, scale, reader)
+                return Undrawn(mean, scale, reader, tuple(ends))
         except ReplayError:
             continue
     return None
