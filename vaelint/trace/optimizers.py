@@ -65,7 +65,7 @@ def ascends(optimizer: torch.optim.Optimizer) -> bool:
 
 
 class _Gone(Iterator[Any]):
-    """What `parameters()` gives, which can be gone through once; says so when it is asked a second time."""
+    """What `parameters()` gives, which can be gone through once; says so when it is asked a second time, by `filter` or `map` too."""
 
     def __init__(self, given: Iterator[Any], made: Span, place: Callable[[], Span | None], found: list[UsedUp]) -> None:
         self._given, self._made, self._place, self._found = given, made, place, found
@@ -83,6 +83,8 @@ class _Gone(Iterator[Any]):
         except StopIteration:
             if not self._is_over:
                 self._is_over, self._ended = True, self._place()
+            elif not self._found or self._found[-1].made is not self._made:  # not told by __iter__ yet
+                self._found.append(UsedUp(self._made, self._ended, self._place()))
             raise
 
 
