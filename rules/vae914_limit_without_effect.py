@@ -2,7 +2,8 @@
 
 ## What it does
 Runs the step with its optimizers and notes which gradients `clip_grad_norm_` and its relatives find. Reported is a limit that finds no
-gradient which a step is still to use, though the same step computes these gradients and its optimizer uses them.
+gradient which a step is still to use, though the same step computes these gradients and its optimizer uses them; and a step's only
+limit, where it is given no parameters or only those of another model.
 
 ## Why is this bad
 Nothing is limited: one bad batch moves the weights as far as its gradients say, and the run that was to be stable is not. Nothing

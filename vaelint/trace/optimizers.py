@@ -11,7 +11,8 @@ import torch
 
 from vaelint.core.finding import Span
 from vaelint.late import dataclass
-from vaelint.record.record import UsedUp
+from vaelint.record.gradient_clips import limits_gradients
+from vaelint.record.record import GradientUse, UsedUp
 from vaelint.trace import keras_models
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates
@@ -227,6 +228,25 @@ def noting_scales(updates: Updates) -> Iterator[None]:
     finally:
         for name, original in originals.items():
             setattr(kind, name, original)
+
+
+@contextlib.contextmanager
+def noting_empty_limits(spans: SpanFinder, updates: Updates) -> Iterator[None]:
+    """While the block runs, `updates` hears of limits by `clip_grad_norm_` that were given no parameters at all."""
+    names = vars(torch.nn.utils.clip_grad)
+    original = names["_get_total_norm"]
+
+    def total(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        frame, stack = sys._getframe(1), spans.stack(sys._getframe(1), limit=1)
+        if not len(tensors) and limits_gradients(frame) is not None and frame.f_locals.get("parameters") == [] and stack:
+            updates.uses.append(GradientUse("limitless", frozenset(), stack[0], len(updates.calls)))
+        return original(tensors, *args, **kwargs)
+
+    names["_get_total_norm"] = total
+    try:
+        yield
+    finally:
+        names["_get_total_norm"] = original
 
 
 @contextlib.contextmanager

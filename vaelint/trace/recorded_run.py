@@ -21,7 +21,7 @@ from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
-from vaelint.trace.optimizers import noting_keras_steps, noting_optimizers, noting_scales, noting_steps, noting_used_up
+from vaelint.trace.optimizers import noting_empty_limits, noting_keras_steps, noting_optimizers, noting_scales, noting_steps, noting_used_up
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.pyro_sites import Sites, pyro_watched
 from vaelint.trace.recorder import Recorder
@@ -200,6 +200,7 @@ class Recording:
             noting_used_up(spans, record.used_up),
             noting_autocast(recorder.autocast),
             noting_scales(recorder.updates),
+            noting_empty_limits(spans, recorder.updates),
             noting_distributions(recorder, record),
             recording_from_numpy(recorder),
             keras_models.metrics_aside(recorder),
