@@ -1,8 +1,9 @@
 """A schedule multiplies the learning rate with a rate.
 
 ## What it does
-Asks the function of each `LambdaLR` that the step makes for its factor at many steps, up to the hundred-thousandth.
-Reported are factors that never come within a twentieth of the optimizer's own rate.
+Asks the function of each `LambdaLR` that the step or the model makes for its factor at many steps, up to the hundred-thousandth.
+Reported are factors that never come within a twentieth of the optimizer's own rate, or whose largest is that rate itself. An
+optimizer whose own rate is about 1 may leave the rates to its schedule.
 
 ## Why is this bad
 `LambdaLR` multiplies the optimizer's rate with what the function returns. A function that returns the rate itself makes it

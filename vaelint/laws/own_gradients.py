@@ -7,7 +7,6 @@ that is turned or scaled on purpose), another gradient is meant.
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Iterator
 
@@ -15,10 +14,11 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
-from vaelint.core.paths import relative, user_file
+from vaelint.core.paths import user_file
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.places.returns import last_return
 from vaelint.record.marks import custom_gradient
 from vaelint.rule import Found
 
@@ -115,13 +115,4 @@ def _returned(bench: Bench, made_by: type) -> Span | None:
     """The last `return` of its backward."""
     backward = inspect.unwrap(getattr(made_by, "backward", made_by))
     code = getattr(backward, "__code__", None)
-    if code is None:
-        return None
-    file = relative(code.co_filename)
-    for function in bench.model.source.file(file).functions():
-        first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
-        returns = [n for n in ast.walk(function) if isinstance(n, ast.Return)] if first == code.co_firstlineno else []
-        if returns:
-            last = max(returns, key=lambda n: n.lineno)
-            return Span(file, last.lineno, last.col_offset + 1, last.end_lineno, (last.end_col_offset or 0) + 1)
-    return None
+    return last_return(bench, code) if code is not None else None

@@ -89,7 +89,7 @@ class Record:
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     uses: list[GradientUse] = field(default_factory=list)  # what the step did with gradients after its backward passes, in order
     held: dict[CodeType, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # variables of an observed training
-    schedules: list[tuple[Any, Span | None]] = field(default_factory=list)  # LambdaLRs that an observed training made, and where
+    schedules: list[tuple[Any, Span | None]] = field(default_factory=list)  # LambdaLRs of constructor or observed training, and where
     used_up: list[UsedUp] = field(default_factory=list)  # parameters that were asked for where there were none left
     learned: frozenset[str] = (
         frozenset()

@@ -21,7 +21,15 @@ from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
-from vaelint.trace.optimizers import noting_empty_limits, noting_keras_steps, noting_optimizers, noting_scales, noting_steps, noting_used_up
+from vaelint.trace.optimizers import (
+    noting_empty_limits,
+    noting_keras_steps,
+    noting_optimizers,
+    noting_scales,
+    noting_schedules,
+    noting_steps,
+    noting_used_up,
+)
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.pyro_sites import Sites, pyro_watched
 from vaelint.trace.recorder import Recorder
@@ -38,6 +46,7 @@ class Built:
     keep: list[Any] = field(default_factory=list)
     optimizers: list[Any] = field(default_factory=list)  # those that the constructor built
     used_up: list[UsedUp] = field(default_factory=list)  # parameters that it asked for where there were none left
+    schedules: list[tuple[Any, Span | None]] = field(default_factory=list)  # LambdaLRs that it made, and where
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where the constructor asks for a GPU by name
 
 
@@ -101,8 +110,8 @@ def construct(build: Any, spans: SpanFinder, *, on_gpu: bool = False) -> Built:
         torch.set_default_device(None)
     constructing = noting_optimizers(spans, built.optimizers, in_step=False)
     gpu = contextlib.nullcontext() if on_gpu else InsteadOfCuda(spans)
-    used_up = noting_used_up(spans, built.used_up)
-    with noting_births(spans, built.births, built.keep), constructing, used_up, running_plainly(), gpu as instead:
+    asked, schedules = noting_used_up(spans, built.used_up), noting_schedules(spans, built.schedules)
+    with noting_births(spans, built.births, built.keep), constructing, asked, schedules, running_plainly(), gpu as instead:
         built.model = build()
     if instead is not None:
         built.asked_for_cuda = instead.asked
@@ -171,6 +180,7 @@ class Recording:
         self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
         self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
         self._record.optimizers, self._record.used_up = list(built.optimizers), list(built.used_up)
+        self._record.schedules = list(built.schedules)
         self._record.node_for = self._recorder.node_for
         self._record.inputs = {name: self._recorder.input(name, tensor) for name, tensor in inputs.items()}
         self._drawn = random.getstate()

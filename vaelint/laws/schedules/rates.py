@@ -1,47 +1,55 @@
 """Law B4, for the learning rate: a schedule of factors comes near 1 at some step.
 
 Intervention: the function that a LambdaLR was given is asked for the factor of many steps, from the first to the hundred-thousandth.
-Factors that never come within a twentieth of the optimizer's own rate are rates, and are multiplied with that rate once more.
+Factors that never come within a twentieth of the optimizer's own rate, or whose largest is that rate itself, are rates, and are multiplied
+with that rate once more. Exempt is an optimizer whose own rate is about 1: its schedule gives the rates.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vaelint.core.finding import Span
+from vaelint.core.finding import Label, Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.places.returns import last_return
 from vaelint.rule import Found
 from vaelint.source.blame import one_line
 from vaelint.trace.optimizers import noting_schedules
 
 _STEPS = (0, 1, 2, 5, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 _NEAR = 0.05
+_OWN = 0.5  # a rate of the optimizer from which on it stands for 1
+_CLOSE = 1e-6
 
 
 @law("schedules-are-factors", "the factors of a LambdaLR come near 1 at some step", covered=("VAE416",), cost="all")
 def schedules_are_factors(bench: Bench) -> Iterator[Broken]:
-    """Schedules that the step makes, or that an observed training made."""
-    if not any(o.in_step for o in bench.model.record.optimizers):
-        return
-    for scheduler, place in bench.model.record.schedules if bench.is_observed else _made(bench):
+    """Schedules that the step or the model's constructor makes, or that an observed training made."""
+    for scheduler, place in _schedules(bench):
         for factor_at, group in zip(scheduler.lr_lambdas, scheduler.optimizer.param_groups, strict=False):
-            factors = _factors(factor_at)
-            if factors and 0 < max(factors) < _NEAR and place is not None:
-                yield _tiny(place, max(factors), float(group.get("initial_lr", group["lr"])))
+            largest, rate = max(_factors(factor_at)), float(group.get("initial_lr", group["lr"]))
+            is_rate = 0 < largest < _NEAR or (0 < largest < _OWN and math.isclose(largest, rate, rel_tol=_CLOSE))
+            if is_rate and rate < _OWN and place is not None:
+                code = getattr(factor_at, "__code__", None)
+                yield _tiny((last_return(bench, code) if code is not None else None) or place, place, largest, rate)
                 return
 
 
-def _made(bench: Bench) -> list[tuple[Any, Span | None]]:
-    """Each LambdaLR that the step makes."""
+def _schedules(bench: Bench) -> list[tuple[Any, Span | None]]:
+    """Each LambdaLR, with its place."""
+    record = bench.model.record
+    if bench.is_observed or not any(o.in_step for o in record.optimizers):
+        return record.schedules
     seen: list[tuple[Any, Span | None]] = []
     with noting_schedules(bench.model.tracer.spans, seen):
         run = bench.base.again(as_is=True)
     if run.record.failure is not None:
         raise CannotMeasureError("the step does not run with its optimizers")
-    return seen
+    return record.schedules + seen
 
 
 def _factors(factor_at: Callable[[int], float]) -> list[float]:
@@ -51,10 +59,11 @@ def _factors(factor_at: Callable[[int], float]) -> list[float]:
         raise CannotMeasureError(f"the schedule raises at another step: {one_line(error)}") from error
 
 
-def _tiny(place: Span, largest: float, rate: float) -> Broken:
+def _tiny(returned: Span, made: Span, largest: float, rate: float) -> Broken:
     found = Found(
-        place,
+        returned,
         label=f"multiplies the optimizer's rate of {rate:.3g} by {largest:.3g} at most",
+        labels=(Label(made, "multiplies by it"),) if made != returned else (),
         why=f"LambdaLR multiplies: the rate is {rate * largest:.3g} at its highest, and hardly anything is learned",
         help="return a factor of the optimizer's rate, 1.0 for the whole of it",
     )
