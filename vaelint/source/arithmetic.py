@@ -41,6 +41,17 @@ class _Returned(Exception):
         self.value, self.statement = value, statement
 
 
+_AS_IT_IS = ("item", "float", "double", "detach", "clone", "cpu")
+"""Methods of tensors that leave the number as it is."""
+
+
+class _Same:
+    """A method of a tensor of one number that gives this number."""
+
+    def __init__(self, number: int | float) -> None:
+        self.number = number
+
+
 Bounds = list[tuple[str, tuple[float, ...]]]
 """The calls of `min` on the way to a value: how each is written, and what it was given."""
 
@@ -157,6 +168,8 @@ class _Reader:
         raise NotArithmetic(name)
 
     def _called(self, node: ast.Call, what: Any, args: Sequence[ast.expr], keywords: Sequence[ast.keyword]) -> Any:
+        if isinstance(what, _Same):
+            return what.number
         given = [self.read(a) for a in args]
         named = {k.arg: self.read(k.value) for k in keywords if k.arg is not None}
         if len(named) < len(keywords) or any(isinstance(a, ast.Starred) for a in args):
@@ -227,17 +240,33 @@ def _kept(of: Any, key: str | int) -> Any:
         raise NotArithmetic(f"no entry {key!r}") from None
 
 
+def held_by(of: Any) -> dict[str, Any]:
+    """The attributes of an object; of a module of torch its buffers and parts too."""
+    held = dict(vars(of)) if hasattr(of, "__dict__") else {}
+    for kind in ("_buffers", "_modules"):
+        held = {**kept, **held} if type(kept := held.get(kind)) is dict else held
+    return held
+
+
+def number_in(value: Any) -> Any:
+    """The number in a plain tensor of torch that holds one, a counter; anything else as it is."""
+    plain = type(value).__module__ == "torch" and type(value).__name__ == "Tensor"
+    return value.item() if plain and value.numel() == 1 and not value.requires_grad and not value.is_complex() else value
+
+
 def _held(of: Any, name: str) -> Any:
     """An attribute that an object simply holds: no property is called."""
+    if isinstance(of, int | float) and name in _AS_IT_IS:
+        return _Same(of)
     if isinstance(of, ModuleType):
         if of is math:
             return getattr(of, name)
         if of.__name__ == "numpy" and (name in _NUMPY or name in ("pi", "e")):
             return _NUMPY.get(name) or getattr(math, name)
         raise NotArithmetic(name)
-    held = vars(of) if hasattr(of, "__dict__") else {}
+    held = held_by(of)
     if name in held:
-        return held[name]
+        return number_in(held[name])
     found = inspect.getattr_static(type(of), name, None)
     if isinstance(found, FunctionType):
         return MethodType(found, of)

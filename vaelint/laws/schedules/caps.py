@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from vaelint.core.finding import Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.schedules.counted import changes_in_place
 from vaelint.laws.schedules.reckoned import Reckoned, Scope, reckoned_weights
 from vaelint.rule import Found
 from vaelint.source.arithmetic import Bounds, NotArithmetic
@@ -45,6 +46,8 @@ def _moves(bench: Bench, weight: Reckoned, counter: str) -> bool:
     name = counter.rpartition(".")[2]
     trees = [bench.model.source.file(weight.scope.file).tree] if weight.scope.file else []
     for tree in (*trees, weight.scope.function):
+        if "." in counter and ("add_", name) in changes_in_place(tree):
+            return True
         built = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name in _BUILDS for n in ast.walk(f)}
         for node in ast.walk(tree):
             target = node.target if isinstance(node, ast.AugAssign | ast.For) and node not in built else None

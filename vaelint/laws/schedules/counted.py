@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Iterator
 
 from vaelint.laws.bench import Bench
 from vaelint.laws.schedules.reckoned import Reckoned
@@ -14,13 +15,23 @@ _SINCE = 20  # a step may be several iterations of training
 
 
 def is_counted(bench: Bench, weight: Reckoned, counter: str) -> bool:
-    """Whether code of the weight's file counts it up: `step += 1`, `for step in range(n)`; and nothing counts it down."""
+    """Whether code of the weight's file counts it up: `step += 1`, `step.add_(1)`, `for step in range(n)`; and nothing counts it down."""
     name = counter.rpartition(".")[2]
     tree = bench.model.source.file(weight.place.file).tree
+    in_place = [n for n, of in changes_in_place(tree) if of == name]
     moved = [n for n in ast.walk(tree) if isinstance(n, ast.AugAssign) and _last_name(n.target) == name]
     loops = [n for n in ast.walk(tree) if isinstance(n, ast.For) and any(_last_name(t) == name for t in ast.walk(n.target))]
-    up = any(isinstance(n.op, ast.Add) for n in moved) or any(_counts(n.iter) for n in loops)
-    return up and not any(isinstance(n.op, ast.Sub) for n in moved)
+    up = any(isinstance(n.op, ast.Add) for n in moved) or any(_counts(n.iter) for n in loops) or "add_" in in_place
+    return up and not any(isinstance(n.op, ast.Sub) for n in moved) and "sub_" not in in_place
+
+
+def changes_in_place(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """The methods that change a tensor in place, each with the last name of what it is called on."""
+    for node in ast.walk(tree):
+        func = node.func if isinstance(node, ast.Call) else None
+        name = _last_name(func.value) if isinstance(func, ast.Attribute) else None
+        if isinstance(func, ast.Attribute) and name is not None and func.attr.endswith("_") and not func.attr.endswith("__"):
+            yield func.attr, name
 
 
 def _counts(iterated: ast.expr) -> bool:

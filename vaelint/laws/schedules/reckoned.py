@@ -20,7 +20,7 @@ from vaelint.core.finding import Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
-from vaelint.source.arithmetic import Bounds, NotArithmetic, Returns, value_of
+from vaelint.source.arithmetic import Bounds, NotArithmetic, Returns, held_by, number_in, value_of
 from vaelint.source.blame import one_line
 from vaelint.step.step import STEP_FILE
 
@@ -127,12 +127,12 @@ def _number_of(expression: ast.expr, scope: Scope) -> float | None:
 
 
 def _held(path: str, value: object, depth: int) -> Iterator[tuple[str, float]]:
-    """The numbers among the attributes of an object, and of the objects that it holds."""
-    if not hasattr(value, "__dict__") or isinstance(value, type | ModuleType | FunctionType):
+    """The numbers among the attributes of an object, and of the objects that it holds; layers of torch's own count nothing."""
+    if not hasattr(value, "__dict__") or isinstance(value, type | ModuleType | FunctionType) or type(value).__module__.startswith("torch."):
         return
-    for name, one in vars(value).items():
-        if _is_number(one):
-            yield f"{path}.{name}", float(one)
+    for name, one in held_by(value).items():
+        if _is_number(number := number_in(one)):
+            yield f"{path}.{name}", float(number)
         elif depth > 1 and not name.startswith("_"):
             yield from _held(f"{path}.{name}", one, depth - 1)
 
@@ -141,7 +141,7 @@ def _with(owner: Any, attributes: str, value: int | float) -> Any:
     """An object with the same attributes but one; none of its code runs."""
     first, _, rest = attributes.partition(".")
     made = object.__new__(type(owner))
-    made.__dict__.update({**vars(owner), first: _with(vars(owner)[first], rest, value) if rest else value})
+    made.__dict__.update({**vars(owner), first: _with(held_by(owner)[first], rest, value) if rest else value})
     return made
 
 

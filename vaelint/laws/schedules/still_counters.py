@@ -16,6 +16,7 @@ from pathlib import Path
 from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.schedules.counted import changes_in_place
 from vaelint.laws.schedules.reckoned import Reckoned, reckoned_weights
 from vaelint.repository.python_files import python_files
 from vaelint.rule import Found
@@ -90,6 +91,8 @@ def _writes(file: Path, name: str) -> bool:
     try:
         tree = ast.parse(text)
     except SyntaxError:
+        return True
+    if any(of == name for _, of in changes_in_place(tree)):
         return True
     building = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name in _BUILDS for n in ast.walk(f)}
     return any(
