@@ -3,7 +3,9 @@
 ## What it does
 Moves, on the real run, single elements of the inputs of a user-defined `autograd.Function`. Where the output follows
 smoothly, the gradient of its `backward` must be that slope. Functions that are flat (rounding, a quantiser) or that
-return their input (a reversed or scaled gradient) are meant to have another gradient, and are left alone.
+return their input (a reversed or scaled gradient) are meant to have another gradient, and are left alone. But what is let
+through in one direction only, where the function is flat, must lead out of there: a lower bound that stops the gradient
+which would raise a value below it, and lets the other one through, never lets the value come back.
 
 ## Why is this bad
 Forward is right, so the loss is right; the parameters behind it do not move downhill.

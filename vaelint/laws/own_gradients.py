@@ -33,11 +33,8 @@ _LEAST = 4  # elements that have to speak
 def own_gradients_are_derivatives(bench: Bench) -> Iterator[Broken]:
     """Every function of the user's own, once for each class."""
     seen: set[object] = set()
-    for node in bench.model.record.nodes:
-        if node.target is not custom_gradient or not bench.knows(node):
-            continue
-        made_by = getattr(type(bench.value_with_graph(node).grad_fn), "_forward_cls", None)
-        if made_by is None or made_by in seen or not _is_users(made_by):
+    for node, made_by in own_functions(bench):
+        if made_by in seen:
             continue
         seen.add(made_by)
         for source in _sources(bench, node):
@@ -45,6 +42,15 @@ def own_gradients_are_derivatives(bench: Bench) -> Iterator[Broken]:
             if wrong is not None:
                 yield _broken(bench, node, source, made_by, wrong)
                 return
+
+
+def own_functions(bench: Bench) -> Iterator[tuple[fx.Node, type]]:
+    """What functions of the user's own gave, with their classes."""
+    for node in bench.model.record.nodes:
+        if node.target is custom_gradient and bench.knows(node):
+            made_by = getattr(type(bench.value_with_graph(node).grad_fn), "_forward_cls", None)
+            if made_by is not None and _is_users(made_by):
+                yield node, made_by
 
 
 def _is_users(made_by: type) -> bool:
