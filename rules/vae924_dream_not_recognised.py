@@ -2,7 +2,8 @@
 
 ## What it does
 Runs the step with its optimizers. Reported is a loss that holds what a network makes of the data, row by row, against a draw that was
-made without the data, while what was decoded from that draw reaches no loss.
+made without the data, while what was decoded from that draw reaches no loss; and one whose network is given what was decoded
+from another draw than the one that it is to tell.
 
 ## Why is this bad
 In the sleep phase of wake-sleep the recognition network learns from dreams: causes from the prior, and the data that the generator makes
