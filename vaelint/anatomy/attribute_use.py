@@ -48,8 +48,8 @@ class Usage:
         path = class_file(type(module))
         return self._spans.relative(path) if path and self._spans.is_user(path) else ""
 
-    def assignment(self, module: torch.nn.Module, name: str, *, running: bool = False, last: bool = False) -> Span | None:
-        """The statement `self.name = ...` or `self.register_buffer("name", ...)` of the module's class or its bases.
+    def assignment(self, module: object, name: str, *, running: bool = False, last: bool = False) -> Span | None:
+        """The statement `self.name = ...` or `self.register_buffer("name", ...)` of the class of a module, or another object, or its bases.
 
         With `running`, the constructor's do not count. With `last`, the last of several in place of the first.
         """

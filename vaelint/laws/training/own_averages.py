@@ -6,18 +6,23 @@ itself. `copy.copy(model)` shares the parameters of the model; an average over s
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import torch
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Label, Span
+from vaelint.faults.schedule.reset_counters import user_objects
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.training.averages import SHARING, root_of
 from vaelint.record import ops
 from vaelint.record.record import Record, span
 from vaelint.rule import Found
+
+_FILLS = ("append", "extend", "setdefault", "update")
 
 
 @law("averages-are-apart", "an average of weights has weights of its own", covered=("VAE902",), cost="all")
@@ -30,7 +35,7 @@ def averages_are_apart(bench: Bench) -> Iterator[Broken]:
     mixed = next((n for n in record.nodes if _mixes_with_itself(n, owned)), None)
     if mixed is None:
         return
-    name, taken = _named(record, mixed), _taken(mixed)
+    name, taken = _named(record, mixed), _kept(bench, record, mixed) or _taken(mixed)
     moves = [(o.span, "moves this very parameter") for o in record.optimizers[:1]]
     written = [(span(mixed), "averages the parameter with itself")] if taken is not None else []
     found = Found(
@@ -55,6 +60,39 @@ def _mixes_with_itself(node: fx.Node, owned: set[int]) -> bool:
     if not isinstance(old, torch.Tensor) or old is not new or id(old) not in owned:
         return False
     return ops.raw_name(node) == "lerp_" or ops.raw_name(first) == "mul_"
+
+
+def _kept(bench: Bench, record: Record, mixed: fx.Node) -> Span | None:
+    """Where an object that the function of the average reads was given tensors that share the parameter's memory, to keep them."""
+    own, parameter = span(mixed), root_of(mixed).meta.get("val")
+    function = bench.model.source.function(own) if own is not None else None
+    if function is None or not isinstance(parameter, torch.Tensor):
+        return None
+    read = {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
+    for owner in user_objects(record.model):
+        for name, value in vars(owner).items():
+            if name in read and any(t.data_ptr() == parameter.data_ptr() for t in _tensors(value)):
+                made = usage_of(bench.model).assignment(owner, name, last=True)
+                return (_filled(bench, made, name) or made) if made is not None else None
+    return None
+
+
+def _filled(bench: Bench, made: Span, name: str) -> Span | None:
+    """Where a collection that an attribute is set to gets its entries one by one."""
+    file = bench.model.source.file(made.file)
+    for node in ast.walk(bench.model.source.function(made) or file.tree):
+        into = [t.value for t in node.targets if isinstance(t, ast.Subscript)] if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _FILLS:
+            into = [node.func.value]
+        if isinstance(node, ast.Assign | ast.Call) and any(isinstance(i, ast.Attribute) and i.attr == name for i in into):
+            return file.place(made.file, node)
+    return None
+
+
+def _tensors(value: object) -> list[torch.Tensor]:
+    """What a tensor or a plain collection holds, the model's own parameters aside."""
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+    return [v for v in held if isinstance(v, torch.Tensor) and not isinstance(v, torch.nn.Parameter)]
 
 
 def _taken(mixed: fx.Node) -> Span | None:
