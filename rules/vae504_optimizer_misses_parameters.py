@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.gradients.missed_parameters import Missed
@@ -41,11 +41,14 @@ def check(model: Model, missed_parameters: list[Missed]) -> Findings:
     """The first optimizer of a set that leaves something out."""
     for missed in missed_parameters:
         named = missed.layers or missed.parameters
+        told = f"{', '.join(named[:4])}{' ...' if len(named) > 4 else ''}"
+        sorts = missed.branch is not None
         yield Found(
-            missed.span,
-            label=f"without {', '.join(named[:4])}{' ...' if len(named) > 4 else ''}",
+            missed.branch or missed.span,
+            label=f"without an else: no list gets {told}" if sorts else f"without {told}",
+            labels=(Label(missed.span, "gets these lists"),) if sorts and missed.span is not None else (),
             why=f"{len(missed.parameters)} parameters get a gradient and are never updated",
-            help="give the optimizer model.parameters()",
+            help="take what is left in an else" if sorts else "give the optimizer model.parameters()",
             facts={"parameters": list(missed.parameters)},
             repair=repairs.AllParameters(place=missed.span),
             claim=claims.OptimizerGroups("these parameters are in no group of the optimizer", parameters=list(missed.parameters)),

@@ -36,11 +36,11 @@ def chosen(node: ast.expr, model: torch.nn.Module, file: str) -> set[str] | None
 def filled(name: str, function: ast.AST, model: torch.nn.Module, file: str) -> set[str] | None:
     """Names of the parameters that a list holds which one loop of a function fills; None where it is filled otherwise, or unreadable."""
     statements = [s for s in ast.walk(function) if isinstance(s, ast.stmt)]
-    loops = [s for s in statements if isinstance(s, ast.For) and name in _filled_in(s)]
+    loops = [s for s in statements if isinstance(s, ast.For) and name in filled_in(s)]
     outer = [s for s in loops if not any(s is not o and s in ast.walk(o) for o in loops)]
     if len(outer) != 1 or not all(isinstance(s, _STATEMENTS) for s in ast.walk(outer[0]) if isinstance(s, ast.stmt)):
         return None
-    lists = _filled_in(outer[0])
+    lists = filled_in(outer[0])
     starts = [(s, n.id) for s in statements if isinstance(s, ast.Assign) for t in s.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
     starts = [(s, own) for s, own in starts if own in lists]
     if name not in {own for _, own in starts} or not all(_is_empty(s.value) for s, _ in starts):
@@ -65,7 +65,7 @@ def _is_empty(node: ast.expr) -> bool:
     )
 
 
-def _filled_in(loop: ast.For) -> set[str]:
+def filled_in(loop: ast.For) -> set[str]:
     """The names on which a loop calls append() or extend()."""
     calls = (c.func for c in ast.walk(loop) if isinstance(c, ast.Call) and isinstance(c.func, ast.Attribute))
     return {f.value.id for f in calls if f.attr in ("append", "extend") and isinstance(f.value, ast.Name)}

@@ -13,6 +13,7 @@ from vaelint.anatomy.attribute_use import usage_of
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.chosen_parameters import chosen, filled
+from vaelint.faults.gradients.left_out import leaving_out
 from vaelint.late import dataclass
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Missed:
     span: Span | None
     layers: tuple[str, ...]
     parameters: tuple[str, ...]
+    branch: Span | None = None  # where a loop that sorts the parameters leaves them out
 
 
 def missed_parameters(model: Model) -> list[Missed]:
@@ -95,7 +97,7 @@ def _missed(model: Model, span: Span | None, covered: set[str]) -> list[Missed]:
         own = {f"{path}.{n}" for n, p in module.named_parameters() if p.requires_grad}
         if path and own and own <= left and not any(path.startswith(f"{p}.") for p in layers):
             layers.append(path)
-    return [Missed(span, tuple(layers), tuple(sorted(left)))]
+    return [Missed(span, tuple(layers), tuple(sorted(left)), leaving_out(model, span, set(left)))]
 
 
 class _Written:
