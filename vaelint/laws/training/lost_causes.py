@@ -114,7 +114,7 @@ def _parted(bench: Bench, pair: _Pair) -> tuple[Span | None, Span | None]:
 def _lost(bench: Bench, pair: _Pair, gap: float) -> Broken:
     other, cause = _parted(bench, pair)
     told = ((cause, "the draw that the loss wants from it"), (bench.model.where(pair.loss), "holds the two against each other"))
-    again = "drawn anew, so that what is made of it knows nothing of the draw that it is to tell"
+    again = "drawn a second time, so that what is made of it knows nothing of the draw that it is to tell"
     found = Found(
         other or bench.model.where(pair.other),
         label=again if pair.twins else "another draw than the one that the network is to tell from what is made of it",
