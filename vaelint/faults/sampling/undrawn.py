@@ -94,7 +94,7 @@ def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
     likelihoods = [r.pair for r in model.recons if r.pair.target is not None and r.probe.kernel not in ("unknown", "other")]
     ends = list(dict.fromkeys(p.recon for p in likelihoods)) or reconstruction_ends(model)
     decoded, compared = flow.ancestors(*ends), {p.leaf.node for p in likelihoods}
-    leaves = [leaf for leaf in model.leaves if leaf.node not in compared and leaf.detached is None]
+    leaves = [leaf for leaf in model.leaves if leaf.node not in compared and leaf.detached is None and leaf.role != "vq"]
     leaves = [leaf for leaf in leaves if not flow.ancestors(leaf.node) & set(ends)]
     if not leaves or not ends:
         return None
@@ -144,7 +144,10 @@ def _holds(
     here, there = (3 * torch.randn(replay.shape_of(mean, sizes), dtype=torch.float64, generator=generator) for _ in range(2))
     low, high = (torch.full_like(here, level) for level in (lowest, highest))
     (along, narrow), (_, again), (_, wide) = slopes(here, low), slopes(there, low), slopes(here, high)
+    (_, middle) = slopes(here, 0.5 * (low + high))
     used = along != 0
+    if torch.allclose(narrow + wide, 2 * middle):  # a square of what it is: a penalty, no KL
+        return False
     if int(used.sum()) < 6 or not torch.allclose(narrow, again) or not bool((narrow * wide)[used].lt(0).all()):
         return False
     (slope, _), residual = fit(along[used], [here[used], torch.ones_like(here[used])])

@@ -52,7 +52,7 @@ def _scaled_noise(bench: Bench, cut: fx.Node) -> fx.Node | None:
         return None
     sides = ops.value_inputs(node)
     noise = [n for n in sides if n in flow.pure_noise]
-    spread = [n for n in sides if n in flow.learned and n not in flow.noisy]
+    spread = [n for n in sides if n in flow.learned and n not in flow.pure_noise]
     return spread[0] if noise and spread else None
 
 
