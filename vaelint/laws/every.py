@@ -1,10 +1,7 @@
 """All laws."""
 
 from vaelint.laws import (
-    absent_flags,
-    absent_targets,
     addends,
-    asked_absence,
     blends,
     cancelled_gradients,
     columns,
@@ -21,6 +18,7 @@ from vaelint.laws import (
     taught,
     unread_inputs,
 )
+from vaelint.laws.absence import absent_flags, absent_targets, asked_absence
 from vaelint.laws.decoding import (
     column_order,
     compared_draws,

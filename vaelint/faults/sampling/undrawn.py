@@ -9,7 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
-from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import frontier
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
@@ -90,19 +90,11 @@ def _by_formula(model: Model, loss: fx.Node) -> Undrawn | None:
 def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
     """Whatever the formula: a term whose gradient is linear in what is decoded, and turns its sign with what is not."""
     flow = model.flow
-    # without a draw, only its target tells a likelihood from a penalty
-    likelihoods = [r.pair for r in model.recons if r.pair.target is not None and r.probe.kernel not in ("unknown", "other")]
-    ends = list(dict.fromkeys(p.recon for p in likelihoods)) or reconstruction_ends(model)
-    decoded, compared = flow.ancestors(*ends), {p.leaf.node for p in likelihoods}
-    leaves = [leaf for leaf in model.leaves if leaf.node not in compared and leaf.detached is None and leaf.role != "vq"]
-    leaves = [leaf for leaf in leaves if not flow.ancestors(leaf.node) & set(ends)]
+    ends, leaves = _sides(model)
     if not leaves or not ends:
         return None
-    raw = frontier([leaf.node for leaf in leaves], flow, through=ops.REDUCE | ops.JOIN | ops.COMPARE)
-    raw = [n for n in raw if n in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
-    raw = [n for n in raw if not any(ops.op(a) == "grad" for a in flow.ancestors(n))]  # a penalty on the decoder's slopes
-    term = Term("other", leaves)
-    raw = list(dict.fromkeys((*_parted(model, [leaf.node for leaf in leaves], ends), *raw)))
+    raw = _values(model, leaves, ends)
+    term, decoded = Term("other", leaves), flow.ancestors(*ends)
     means = [a for a in raw if a in decoded and a not in ends]
     beside = {a: flow.ancestors(*ends, stop={a}) for a in means}  # an expert's precision is in the mean of their product, too
     pairs = [(a, b) for a in means for b in raw if b is not a and b not in beside[a] and shape(a) == shape(b)]
@@ -114,6 +106,25 @@ def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
         except ReplayError:
             continue
     return None
+
+
+def _sides(model: Model) -> tuple[list[fx.Node], list[Leaf]]:
+    """The decoder's outputs that are compared with the data, and the addends that may be a KL: without a draw, only its target tells a
+    likelihood from a penalty."""
+    likelihoods = [r.pair for r in model.recons if r.pair.target is not None and r.probe.kernel not in ("unknown", "other")]
+    ends = list(dict.fromkeys(p.recon for p in likelihoods)) or list(reconstruction_ends(model))
+    compared = {p.leaf.node for p in likelihoods}
+    leaves = [leaf for leaf in model.leaves if leaf.node not in compared and leaf.detached is None and leaf.role != "vq"]
+    return ends, [leaf for leaf in leaves if not model.flow.ancestors(leaf.node) & set(ends)]
+
+
+def _values(model: Model, leaves: list[Leaf], ends: list[fx.Node]) -> list[fx.Node]:
+    """Values that may be the moments: those that the decoder and a term share, and the raw outputs that the terms read."""
+    flow = model.flow
+    raw = frontier([leaf.node for leaf in leaves], flow, through=ops.REDUCE | ops.JOIN | ops.COMPARE)
+    raw = [n for n in raw if n in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
+    raw = [n for n in raw if not any(ops.op(a) == "grad" for a in flow.ancestors(n))]  # a penalty on the decoder's slopes
+    return list(dict.fromkeys((*_parted(model, [leaf.node for leaf in leaves], ends), *raw)))
 
 
 def _parted(model: Model, terms: list[fx.Node], ends: list[fx.Node]) -> list[fx.Node]:

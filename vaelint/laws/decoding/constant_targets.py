@@ -70,7 +70,7 @@ def _constant(bench: Bench, node: fx.Node, target: fx.Node, missed: fx.Node) -> 
     name = str(missed.meta.get("input", missed.name))
     found = Found(
         model.where(node),
-        label=f"compares what is decoded with {model.written(target)}, which is made of no data",
+        label=f"compares the decoder's output with {model.written(target)}, which is made of no data",
         labels=model.labels((missed, f"{name} is encoded, and compared with nothing")),
         why=f"the decoder learns a constant where {name} belongs, and the code has nothing to tell of it",
         help=f"compare it with {name}",

@@ -23,7 +23,7 @@ _SAME = ops.SHAPE | ops.CAST
 
 @law(
     "spreads-learn-from-the-data",
-    "where the mean of a draw has a gradient from what is decoded, its spread has one",
+    "where the mean of a draw has a gradient from the reconstruction, its spread has one",
     covered=("VAE207", "VAE217", "VAE503"),
     cost="replay",
 )
@@ -66,4 +66,4 @@ def _cut_off(bench: Bench, cut: fx.Node, spread: fx.Node, z: fx.Node) -> Broken:
         help="remove the detach: z = mu + std * eps has a gradient in both",
     )
     text = f"{model.written(z)} has a gradient in the mean, and none in {model.written(spread)}"
-    return Broken("encoder-cut-off", found, "both moments of a draw have a gradient from what is decoded", text)
+    return Broken("encoder-cut-off", found, "both moments of a draw have a gradient from the reconstruction", text)

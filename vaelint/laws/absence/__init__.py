@@ -1,0 +1,1 @@
+"""Laws on data that is missing: masks of entries, flags of whole samples, NaN."""
