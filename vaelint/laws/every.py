@@ -16,6 +16,7 @@ from vaelint.laws import (
     priors,
     repeated,
     taught,
+    turned_divergence,
     unread_inputs,
 )
 from vaelint.laws.absence import absent_flags, absent_targets, asked_absence
@@ -122,6 +123,7 @@ __all__ = [
     "symmetric",
     "taught",
     "trained_prior",
+    "turned_divergence",
     "turns_family",
     "unread_inputs",
     "untrained_prior",

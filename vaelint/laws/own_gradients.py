@@ -94,7 +94,7 @@ def _slope(bench: Bench, node: fx.Node, source: fx.Node, at: int, step: float, w
     """How the weighted sum of what comes out moves with one element."""
     sums = []
     for way in (step, -step):
-        changed = bench.value(source).clone()
+        changed = bench.value(source).clone(memory_format=torch.contiguous_format)
         changed.view(-1)[at] += way
         after = bench.after({source: changed}, [node]).get(node)
         if after is None or after.shape != weights.shape:

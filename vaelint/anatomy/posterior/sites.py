@@ -360,8 +360,16 @@ def _has_own_scale(site: Site, flow: Flow) -> bool:
     """Whether there is a mean, and a scale that is made of something the mean is not: a layer's output, or a part of one."""
     if site.mu is None or site.scale is None or not site.scale_heads:
         return False
-    own = flow.ancestors(site.scale) - flow.ancestors(site.mu)
-    return any(n in flow.data and (ops.op(n) in ops.LAYERS | ops.SELECT or ops.is_opaque(n)) for n in own)
+    of_mean, of_scale = flow.ancestors(site.mu), flow.ancestors(site.scale)
+    if any(_is_output(n, flow) for n in of_scale - of_mean):
+        return True
+    # of a product of experts the precisions are in the mean as well, and the experts' means are not in the scale
+    return any(_is_output(n, flow) for n in of_mean - of_scale) and any(ops.op(n) in ("exp", "softplus") for n in of_scale)
+
+
+def _is_output(node: fx.Node, flow: Flow) -> bool:
+    """Whether a value is a layer's output, or a part of one."""
+    return node in flow.data and (ops.op(node) in ops.LAYERS | ops.SELECT or ops.is_opaque(node))
 
 
 def _decoded(site: Site, flow: Flow) -> bool:

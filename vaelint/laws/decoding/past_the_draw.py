@@ -123,7 +123,7 @@ def _moved(bench: Bench, fact: ReconFact, data: Seat, held: list[fx.Node]) -> tu
     places, by = _ends(value[0]), _FAR * float(value.double().std()) or 1.0
     columns = []
     for place in places:
-        new = value.clone()
+        new = value.clone(memory_format=torch.contiguous_format)
         new[0].view(-1)[place] += by
         after = bench.after({data.node: new, **same}, [fact.pair.recon])[fact.pair.recon]
         columns.append((after - before)[0].flatten()[places].double() / by)

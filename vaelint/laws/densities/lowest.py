@@ -106,7 +106,7 @@ class Lowest:
 
         def step() -> torch.Tensor:
             for v, g in zip(leaves, self._slopes(leaves), strict=True):
-                v.grad = g
+                v.grad = g.contiguous()  # the search lays gradients out flat
             return self._cost(leaves).detach()
 
         search.step(step)  # type: ignore[no-untyped-call]
@@ -203,7 +203,7 @@ class Lowest:
         for k, v in enumerate(at):
             width = v[0].numel()
             for place in sorted({int(width * (i + 0.5) / _DIRECTIONS) for i in range(_DIRECTIONS)}):
-                way = [torch.zeros_like(o) for o in at]
+                way = [torch.zeros(o.shape, dtype=o.dtype) for o in at]  # a transposed head has no flat view
                 way[k][0].view(-1)[place] = 1.0
                 yield way
 
