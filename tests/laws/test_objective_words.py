@@ -33,6 +33,9 @@ def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
 
 BETAS = {
     "ok_variance_that_normalises": 1.0,
+    "ok_noise_added_up": 1.0,
+    "ok_gait_time_first": 1.0,
+    "ok_forecast_second_axis": 1.0,
     "ok_vampprior_clamped": 1.0,
     "ok_stopped_entropy": 1.0,
     "ok_residual_mean_unrolled": 1.0,

@@ -81,7 +81,7 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
     if kl.scaling is None or recon.scaling is None or not recon.scaling.constant or not kl.scaling.constant:
         return None
     likelihood = likelihood_scaling(recon)
-    if likelihood is None:
+    if likelihood is None or (recon.learned_weight is not None and _is_over_time(kl.scaling, recon.scaling)):
         return None
     # an expectation is a mean over its draws, an ensemble's likelihood one over its members: together they have the weight of one
     for s in dict.fromkeys((*kl.samples, *recon.stacked)):
@@ -99,6 +99,12 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
         if _halved(recon, kl):
             scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
     return Beta(scaling, kl, recon, variance)
+
+
+def _is_over_time(kl: Scaling, recon: Scaling) -> bool:
+    """Whether both are means over another axis and not over the one that is called the batch: it is time, and rows are no samples."""
+    shared = {s for s, e in kl.exponents.items() if e == -1 and recon.exponents.get(s) == -1}
+    return bool(shared - {"B"}) and not kl.exponents.get("B") and not recon.exponents.get("B")
 
 
 def _halved(recon: ReconFact, kl: KlFact) -> bool:

@@ -16,6 +16,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
@@ -154,6 +155,8 @@ def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill
             whole = (rows["B"], *((1,) * (len(size) - 1 - len(whole))), *(whole[1:] if len(whole) == len(size) else whole))
             if len(whole) != len(size) or axis:
                 raise ReplayError("a parameter of another rank than the data")
+            if _is_added_up(at, n):
+                raise ReplayError("a parameter that is added up has no row for each point")
         value = torch.full(whole, fill + 0.17 * i, dtype=torch.float64)
         if apart:
             rows_at = 0 if n in at.parameters else _rows_at(at, n)
@@ -176,6 +179,12 @@ def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill
         slopes[:, 0],
         tuple(_of_rows(g, n, at, slopes.shape[1]) for g, n in zip(got[1:], (*at.raw, *at.parameters), strict=True)),
     )
+
+
+def _is_added_up(at: DensitySlice, node: fx.Node) -> bool:
+    """Whether a parameter is reduced before it meets the samples: laid out row by row it would be added up over all of them."""
+    alone = reachable([node], lambda n: [u for u in n.users if "B" not in at.replay.texts_of(u)])
+    return any(ops.op(n) in ops.REDUCE for n in alone)
 
 
 def _rows_at(at: DensitySlice, node: fx.Node) -> int:

@@ -19,6 +19,7 @@ from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.laws.masks import Seen, places
 from vaelint.laws.sequences.lengths import axis_of, beyond
+from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.rule import Found
 
@@ -32,9 +33,12 @@ _SHARE = 1e-3  # of the gradient at the other places
 def absent_places_pull_nothing(bench: Bench) -> Iterator[Broken]:
     """Masks that the encoder reads beside the data they are of, and lengths.
 
-    Exempt: a mask that only cuts a figure out of its background, which is decoded with it.
+    Exempt: a mask that only cuts a figure out of its background, which is decoded with it, and one by which the likelihood has another
+    formula there, as of values below a limit of detection.
     """
     for seat, data, absent in _absences(bench):
+        if _has_its_own_formula(bench, seat):
+            continue
         seen = Seen.at(bench, data, absent)
         if max(seen.posterior, seen.draw, seen.loss) > _NOTHING:
             continue  # what stands there is data
@@ -43,6 +47,14 @@ def absent_places_pull_nothing(bench: Bench) -> Iterator[Broken]:
             if share is not None and share > _SHARE:
                 yield _counted(bench, fact, seat, data, share) if share < math.inf else _inverted(bench, fact, seat, data)
                 return
+
+
+def _has_its_own_formula(bench: Bench, mask: Seat) -> bool:
+    """Whether the mask chooses between two values of the decoder's: what is absent is censored, and counted as such."""
+    flow = bench.model.flow
+    made = flow.descendants(mask.node)
+    chosen = [n for n in bench.model.reaching_loss & made if ops.op(n) == "where" and len(n.args) == 3]
+    return any(isinstance(n.args[0], fx.Node) and n.args[0] in made and all(b in flow.learned for b in n.args[1:]) for n in chosen)
 
 
 def _absences(bench: Bench) -> Iterator[tuple[Seat, Seat, torch.Tensor]]:

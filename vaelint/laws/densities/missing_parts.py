@@ -22,6 +22,7 @@ from vaelint.record.record import shape
 
 _MOST = 16  # of each kind that are tried
 _LINEAR = ops.ADD | ops.SHAPE | ops.CAST | {"neg", "negative", "where"}  # a branch stays a logarithm through these
+_LIMITS = frozenset({"gt", "ge", "lt", "le", "greater", "less", "greater_equal", "less_equal"})
 _SOFTMAX = frozenset({"softmax", "log_softmax"})
 
 
@@ -50,6 +51,21 @@ def missing_part(one: Elementwise, holds: Callable[[Put], bool]) -> Number | Non
             model = one.bench.model
             return Number(model.where(node), f"adds up to one with {model.written(part)} added to it, or taken from it, once more")
     return None
+
+
+def is_censored(one: Elementwise) -> bool:
+    """Whether data beyond a limit have a probability in place of a density: they are known to be there, and no more (Tobin 1958)."""
+    flow, ends = one.bench.model.flow, {*one.at.raw, *one.at.parameters}
+    for at in (n for n in one.inside | {one.core} if ops.op(n) == "where" and len(n.args) == 3):
+        condition = at.args[0]
+        branches = [b for b in at.args[1:] if isinstance(b, fx.Node) and b in flow.learned]
+        behind = flow.ancestors(condition) if isinstance(condition, fx.Node) else set()
+        limits = [
+            n for n in behind if ops.op(n) in _LIMITS and one.at.target in ops.value_inputs(n) and not any(a == 0 for a in n.args[1:])
+        ]
+        if limits and len(branches) == 2 and sum(one.at.target in flow.ancestors(b, stop=ends) for b in branches) == 1:
+            return True
+    return False
 
 
 def _addends(one: Elementwise) -> Iterator[tuple[fx.Node, fx.Node]]:

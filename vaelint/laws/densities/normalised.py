@@ -27,7 +27,7 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
-from vaelint.laws.densities.missing_parts import loose_weights, missing_part, missing_share
+from vaelint.laws.densities.missing_parts import is_censored, loose_weights, missing_part, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
 from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support, levels_of_data, may_be, own_levels
@@ -58,7 +58,7 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
         if not one.learns_its_spread or one.is_detached or one.is_known or one.has_data_elsewhere:
             continue
         try:
-            if _is_of_shares(one):
+            if _is_of_shares(one) or is_censored(one):
                 continue
             levels = levels_of_data(one)
             nearest = nearest_support(one, levels)

@@ -209,8 +209,19 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
         gap = float((values[0] - values[1]).abs().mean())
         drawn = float((values[0] - again[head]).abs().mean()) if head in again else 0.0
         if spread > 0 and gap > _MUCH * spread + 3 * drawn:
-            yield _reads_padding(bench, lengths, data, head, gap / spread)
+            if not _is_the_edge(bench, lengths, data, axis, head):
+                yield _reads_padding(bench, lengths, data, head, gap / spread)
             return
+
+
+def _is_the_edge(bench: Bench, lengths: Seat, data: Seat, axis: int, head: fx.Node) -> bool:
+    """Whether no value beyond the length moves the posterior, and the first that moves with how much of it there is leaves a convolution:
+    its window meets the blank steps of a batch where a sequence alone meets the convolution's own padding."""
+    val, absent = bench.value(data.node), beyond(bench, lengths, data, axis)
+    other = val.roll(1, data.axis).roll(1, -1)
+    before, after = (bench.after({data.node: v}, [head])[head] for v in (val.clone(), torch.where(absent, other, val)))
+    entry = _where_padding_enters(bench, lengths, data, head) if torch.equal(before, after) else None
+    return entry is not None and any(ops.op(n).startswith("conv") for n in (entry, *ops.value_inputs(entry)))
 
 
 def _averages_padding(bench: Bench, lengths: Seat, data: Seat, head: fx.Node, node: fx.Node, share: float) -> Broken:

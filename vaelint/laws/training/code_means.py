@@ -96,7 +96,10 @@ class _Averages:
         self._nodes, self._rows = next(
             ((made, same) for r in reversed(rows) if (made := self._made_of(nodes, table, same := _alike(record, r)))), ([], [])
         )
-        writes = [n for n in self._nodes if _place(n.meta.get("val")) == self._state.get(_place(table.meta["val"]))]
+        old_place = _place(table.meta["val"])
+        own_place = self._state.get(old_place)
+        # a view of the table is in its place too, and writes nothing
+        writes = [n for n in self._nodes if _place(n.meta.get("val")) == own_place and (own_place != old_place or in_place(n))]
         reads = {i for n in self._nodes for i in n.all_input_nodes}
         self.written = writes[-1] if writes and reads & {*self._index, *self._rows} else None
         entering = {i for n in self._nodes for i in ops.value_inputs(n)}
