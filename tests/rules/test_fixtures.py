@@ -27,6 +27,7 @@ SEEN_TWICE = {  # one bug that leaves a second thing wrong, at a line of its own
     "vae207_not_reparameterized__wake_sleep",
     "vae221_experts_not_multiplied__borrowed_spread",
     "vae222_generation_differs__untrained_prior",
+    "vae225_data_past_latent__features",
     "vae331_likelihood_not_normalised__own_scale_alone",
     "vae434_prior_sees_posterior",
     "vae434_prior_sees_posterior__reordered",

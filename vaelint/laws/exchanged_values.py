@@ -69,6 +69,8 @@ def _exchange(bench: Bench, term: Term, site: Site) -> Exchanged | None:
     slice_ = loose_ends(term, loss, model.sites, model.flow, model.replay)
     kept = dict(model.facts)  # what is worked out meanwhile is of another step
     try:
+        if any(_is_kl(slice_, site, {}, at) for at in bases(model.symbols)[:2]):
+            return None  # as it is
         for taken in permutations(values, len(read)):
             exchanged = {r: t for r, t in zip(read, taken, strict=True) if r is not t}
             if exchanged and any(_is_kl(slice_, site, exchanged, at) for at in bases(model.symbols)[:2]):

@@ -47,10 +47,15 @@ def _cut(bench: Bench, nodes: list[fx.Node]) -> fx.Node | None:
     flow, loss = bench.model.flow, bench.model.record.loss
     assert loss is not None
     made = flow.descendants(*nodes) & flow.ancestors(loss)
-    if not made & bench.model.decoded:
-        return None
+    layers = [u for n in nodes for u in flow.users.get(n, ()) if ops.op(u) in ops.LAYERS]
+    if not any(i in bench.model.decoded or i in _draws(bench) for u in layers for i in ops.value_inputs(u)):
+        return None  # no layer that follows the draw: a weight of a term, say
     cuts = [n for n in flow.sorted(made) if ops.op(n) in _CUTS and any(i.meta.get("grad") for i in ops.value_inputs(n))]
     return cuts[0] if cuts and loss not in flow.descendants(*nodes, stop=set(cuts)) else None
+
+
+def _draws(bench: Bench) -> set[fx.Node]:
+    return {s.z for s in bench.model.sites}
 
 
 def _others_learn(bench: Bench, mine: set[fx.Node]) -> bool:

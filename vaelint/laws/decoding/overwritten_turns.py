@@ -3,7 +3,8 @@
 Observed on the record: an expression that runs several times and compares what was decoded with the data, of which the last turn's value
 reaches the loss and an earlier turn's reaches nothing at all: it was overwritten (`total = ...` for `total = total + ...`).
 
-Exempt: values that the code reads as numbers (a log, the best of several), that it differentiates or returns, and turns without a gradient.
+Exempt: values that the code reads as numbers (a log, the best of several), that it differentiates or returns, turns without a gradient,
+and a step that runs several times, with a draw for each.
 """
 
 from __future__ import annotations
@@ -45,9 +46,16 @@ def every_turn_is_counted(bench: Bench) -> Iterator[Broken]:
             dropped.setdefault(key, []).append(node)
     for expression, nodes in dropped.items():
         end = last.get(expression)
-        if end is not None and all(model.flow.order[n] < model.flow.order[end] for n in nodes) and route(end):
+        if end is not None and route(end) and all(_is_of_one_draw(bench, n, end) for n in nodes):
             yield _broken(bench, end, nodes)
             return
+
+
+def _is_of_one_draw(bench: Bench, earlier: fx.Node, last: fx.Node) -> bool:
+    """Whether an earlier value is made of the draws that the last one is made of: a step that runs several times draws anew."""
+    flow = bench.model.flow
+    drawn = [flow.random & flow.ancestors(n) for n in (earlier, last)]
+    return flow.order[earlier] < flow.order[last] and drawn[0] == drawn[1]
 
 
 def _compares(bench: Bench, node: fx.Node) -> bool:

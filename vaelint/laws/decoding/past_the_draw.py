@@ -181,7 +181,7 @@ def _made_for_the_decoder(model: Model, way: fx.Node, draws: list[fx.Node]) -> S
         return None
     here, there = route(way), route(draws[0])
     shared = next((k for k, (a, b) in enumerate(zip(here[::-1], there[::-1], strict=False)) if a != b), min(len(here), len(there)))
-    return here[len(here) - 1 - shared] if 0 < shared < len(here) and here[len(here) - 1 - shared] != route(way)[0] else None
+    return here[len(here) - 1 - shared] if 0 < shared < len(here) else None
 
 
 def _copied(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node], rank: int, past_codes: fx.Node | None) -> Broken:

@@ -35,6 +35,7 @@ from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
 _WIDEST = 64
+_RANKS = (2, 4, 5)  # codes and maps of features: of a sequence each step is judged given the one before
 _OFF = 0.02
 _MENDED = 1e-6
 _UNRELATED = 0.75  # a correlation of 0.66: of 24 states, what is unrelated comes that near once in 2000 times
@@ -53,7 +54,7 @@ def prior_volumes_are_the_maps(bench: Bench) -> Iterator[Broken]:
         if term.role not in ("kl", "prior", "other") or term.detached is not None:
             continue
         for site in term.sites or bench.model.sites:  # a prior that is added up apart from log q has no draw of its own
-            if len(shape(site.z)) < 2 or math.prod(shape(site.z)[1:]) > _WIDEST:
+            if len(shape(site.z)) not in _RANKS or math.prod(shape(site.z)[1:]) > _WIDEST:
                 continue
             try:
                 found = [_Judged(MapVolumes(bench, site, end), volumes) for end, volumes in _ends(bench, term, site)]
