@@ -54,6 +54,13 @@ RIGHT: dict[str, Slots] = {
 LOGITS = {"out": "torch.sigmoid(self.dec(code))"}
 
 
+def scale_unread(m: Model) -> Claim:
+    """The claim that the decoder is given nothing of the spread."""
+    site = (m.sites or m.idle_sites)[0]
+    assert site.mu is not None and site.scale is not None
+    return claims.ScaleUnread("", mean=site.mu, scale=site.scale, ends=[r.pair.recon for r in m.recons])
+
+
 def of_site(kind: type[Claim], **about: Any) -> Build:
     """A claim about the draw."""
     return lambda m: kind("", site=(m.sites or m.idle_sites)[0], **about)  # type: ignore[call-arg]  # each of these has a site
@@ -100,6 +107,7 @@ CASES: list[tuple[str, Slots, Slots, Build]] = [
     ("noise_moments: spread", {"eps": "0.5 * torch.randn_like(std)"}, {}, of_site(claims.NoiseMoments)),
     ("noise_repeats", {"eps": "torch.randn(std.shape, generator=torch.Generator().manual_seed(3))"}, {}, of_site(claims.NoiseRepeats)),
     ("z_unused", {"code": "mu"}, {}, of_site(claims.ZUnused)),
+    ("scale_unread", {"code": "mu"}, {}, scale_unread),
     ("scale_negative", {"std": "logvar"}, {}, of_site(claims.ScaleNegative)),
     ("scale_curve", {"std": "logvar.exp()"}, {}, of_site(claims.ScaleCurve, reads="logvar")),
     ("kl_closed_form", {"kl": "-0.5 * (1 + logvar - mu**2 - std).sum()"}, {}, of_kl(claims.KlClosedForm)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,6 +37,12 @@ def schedule_of(seen: Sequence[Iteration], betas: Sequence[float | None]) -> dic
             if (factor := _factor(name, rows)) is not None and (made := _reckoned(name, factor, level, known)) is not None:
                 return made
     return None
+
+
+def _named(file: str) -> str:
+    """A file as places are named: from the folder of the run, where it is below it."""
+    name = os.path.relpath(file)
+    return file if name.startswith(os.pardir) else name
 
 
 def _factor(name: str, rows: Sequence[tuple[Held, float]]) -> float | None:
@@ -76,7 +83,7 @@ def _reckoned(name: str, factor: float, level: int, known: Sequence[tuple[Iterat
                 return {
                     "counter": counter,
                     "expression": ast.unparse(statement),
-                    "span": {"file": own.file, "line": statement.lineno},
+                    "span": {"file": _named(own.file), "line": statement.lineno},
                     "at": drawn,
                     "beta": [float(f"{factor * _at(statement.value, counter, n, own):.6g}") for n in drawn],
                     "observed": [[n, beta] for n, beta in dict(pairs).items()],
