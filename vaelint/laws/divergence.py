@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
+from vaelint.anatomy.loss.mended import mended_operation, said_of
 from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.mended import mended_operation, said_of
 from vaelint.laws.spread import Spread, is_encoded
 from vaelint.replay.exchanges import Exchange, mending
 from vaelint.replay.replay import ReplayError
@@ -101,7 +101,7 @@ def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
         bench.called(node, term) or model.where(node) if mended is None else model.where(mended.node),
         label="this part charges for another spread than the draw has"
         if mended is None
-        else said_of(bench, mended, "the KL is that of the draw"),
+        else said_of(bench.model, mended, "the KL is that of the draw"),
         labels=model.labels((site.z, f"drawn here: {model.written(site.z)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",
         help="take mean and covariance in the formula from the same expressions as in the draw: KL = (tr(S A A') + m' S m - log|A A'| - "
@@ -121,7 +121,7 @@ def _mended(spread: Spread) -> Exchange | None:
         again = Spread(spread.bench, spread.slice, site)
         return again.bend > 0 and again.disagreement() is None
 
-    return mending(model.replay, way, holds) or mended_operation(spread.bench, spread.slice.term, {*ends, site.z}, holds)
+    return mending(model.replay, way, holds) or mended_operation(spread.bench.model, spread.slice.term, {*ends, site.z}, holds)
 
 
 def _own_part(bench: Bench, spread: Spread) -> list[fx.Node | None]:

@@ -18,6 +18,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
+from vaelint.anatomy.loss.mended import other_formulas
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
@@ -67,17 +68,13 @@ def _exchange(bench: Bench, term: Term, site: Site) -> Exchanged | None:
     if loss is None or not read or not front <= set(values) or len({shape(v) for v in values}) != 1:
         return None
     slice_ = loose_ends(term, loss, model.sites, model.flow, model.replay)
-    kept = dict(model.facts)  # what is worked out meanwhile is of another step
-    try:
+    with other_formulas(model):
         if any(_is_kl(slice_, site, {}, at) for at in bases(model.symbols)[:2]):
             return None  # as it is
         for taken in permutations(values, len(read)):
             exchanged = {r: t for r, t in zip(read, taken, strict=True) if r is not t}
             if exchanged and any(_is_kl(slice_, site, exchanged, at) for at in bases(model.symbols)[:2]):
                 return exchanged
-    finally:
-        model.facts.clear()
-        model.facts.update(kept)
     return None
 
 

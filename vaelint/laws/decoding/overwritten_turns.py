@@ -59,7 +59,7 @@ def _is_of_one_draw(bench: Bench, earlier: fx.Node, last: fx.Node) -> bool:
 
 
 def _compares(bench: Bench, node: fx.Node) -> bool:
-    """Whether a value with a gradient is made of the data and of what was decoded, and nothing with a gradient is made of it but sums."""
+    """Whether a value with a gradient is made in one step of the data and of what was decoded."""
     flow = bench.model.flow
     if not node.meta.get("grad") or not bench.is_real(node) or node not in bench.model.decoded or node not in flow.data:
         return False
@@ -82,7 +82,7 @@ def _broken(bench: Bench, end: fx.Node, dropped: list[fx.Node]) -> Broken:
     found = Found(
         model.where(end),
         label=f"of {turns} turns only the last one's value is kept",
-        labels=model.labels(*((loss, "enters the loss") for loss in (model.record.loss,))),
+        labels=model.labels((model.record.loss, "enters the loss")),
         why="the outputs of the other turns are compared with the data, and nothing trains them",
         help="add it up: total = total + ..., or collect the turns in a list and sum them",
     )

@@ -16,6 +16,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_gamma import concentration, fit_concentration, random_concentrations
 from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.mended import mended_operation, said_of
 from vaelint.anatomy.loss.terms import Term
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
@@ -23,7 +24,6 @@ from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law
-from vaelint.laws.mended import mended_operation, said_of
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
@@ -171,11 +171,11 @@ def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] 
 def _broken(bench: Bench, one: Concentrated) -> Broken:
     model = bench.model
     mended = one.mended_by()
-    exchange = mended_operation(bench, one.term, {one.at}, lambda: one.fits({})) if mended is None else None
+    exchange = mended_operation(bench.model, one.term, {one.at}, lambda: one.fits({})) if mended is None else None
     node = mended[0] if mended is not None else exchange.node if exchange is not None else one.term.core
     label = "its gradient is that of no Dirichlet KL"
     if exchange is not None:
-        label = said_of(bench, exchange, "this is a KL")
+        label = said_of(bench.model, exchange, "this is a KL")
     if mended is not None:
         label = f"with {model.written(mended[1])} instead of {model.written(mended[0].args[0])} this is a KL"  # type: ignore[arg-type]
     found = Found(

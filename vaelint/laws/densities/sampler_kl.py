@@ -21,6 +21,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.mended import mended_operation, said_of
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
@@ -29,7 +30,6 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.densities.sampler import Drawn, Sampler
 from vaelint.laws.law import Broken, law
-from vaelint.laws.mended import mended_operation, said_of
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError, gradients
 from vaelint.rule import Found
@@ -350,7 +350,7 @@ def _slopes(out: torch.Tensor, leaves: list[torch.Tensor]) -> list[torch.Tensor]
 def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | None) -> Broken:
     model, sampler = bench.model, closed.sampler
     ends = {*sampler.heads, *closed.others, sampler.v}
-    mended = mended_operation(bench, closed.term, ends, lambda: replace(closed).fits)
+    mended = mended_operation(bench.model, closed.term, ends, lambda: replace(closed).fits)
     node = mended.node if mended is not None else culprit or closed.term.core
     assert node is not None
     label = "this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior"
@@ -359,7 +359,7 @@ def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | No
     # then the formula is right, and was given another distribution
     found = Found(
         calls[0] if elsewhere else model.where(node),
-        label=label if mended is None or elsewhere else said_of(bench, mended, "it is the KL"),
+        label=label if mended is None or elsewhere else said_of(bench.model, mended, "it is the KL"),
         labels=model.labels((sampler.v, f"drawn here: {model.written(sampler.v)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",
         help="KL(q || p) = E_q[log q(z)] - E_q[log p(z)]: take both expectations under the family that is drawn, with its own parameters; "
