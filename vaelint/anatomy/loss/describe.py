@@ -10,7 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_parts import PART_WORDS
 from vaelint.anatomy.kl.kl_probe import KNOWN
-from vaelint.anatomy.loss.addend_reduction import weight_within
+from vaelint.anatomy.loss.addends.addend_reduction import weight_within
 from vaelint.anatomy.loss.balance import likelihood_scaling
 from vaelint.anatomy.loss.extras import EXTRA_WORDS, PAIRS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact

@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.conditioned_addends import chosen_by_condition, compared
+from vaelint.anatomy.loss.addends.conditioned_addends import chosen_by_condition, compared
+from vaelint.anatomy.loss.addends.masked_addends import picks_rows
 from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.factors_of_one import costs_of_one, is_baseline, is_own_variable
-from vaelint.anatomy.loss.masked_addends import picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
 from vaelint.late import dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from vaelint.anatomy.loss.masked_addends import only_masks
+from vaelint.anatomy.loss.addends.masked_addends import only_masks
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.flow import Flow
