@@ -219,7 +219,7 @@ class Updates:
             self._looked = stack[0]
             if limits is not None:
                 if id(leaf) not in self._held and self.handed.was_put(leaf):
-                    self._take(self.handed.in_gradients(self.recorder.modules.parameters))
+                    self._take(self.handed.in_gradients([*self.recorder.modules.parameters, leaf]))  # a copy of a parameter is in no module
                 self._note_limited(leaf, stack[0], limits)
                 self._limits.setdefault(stack[0], (limits, {}))[1][id(leaf)] = leaf
 

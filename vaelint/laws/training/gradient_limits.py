@@ -22,7 +22,7 @@ def limits_reach_the_step(bench: Bench) -> Iterator[Broken]:
     """Limits by torch's own functions; the step that is given must hold both the limit and the optimizer's step.
 
     Exempt is a call whose result, the norm of the gradients, is read: it may be called for that alone; parameters that are frozen, or
-    another optimizer's; and code that writes gradients by hand, as copies of weights in full precision get theirs.
+    another optimizer's. Copies of weights in full precision are given their gradients by hand: the record follows those.
     """
     if not any(u.kind == "limitless" for u in bench.model.record.uses):
         return
@@ -56,10 +56,7 @@ def _is_lost(record: Record, use: GradientUse) -> bool:
 
 
 def _for_its_effect(bench: Bench, place: Span) -> bool:
-    """Whether a call is a statement of its own, in a file where no gradient is written by hand: such a one may be of other parameters."""
-    written = [n for n in ast.walk(bench.model.source.file(place.file).tree) if isinstance(n, ast.Assign)]
-    if any(isinstance(t, ast.Attribute) and t.attr == "grad" and not isinstance(n.value, ast.Constant) for n in written for t in n.targets):
-        return False
+    """Whether a call is a statement of its own: its result, the norm, is not read."""
     statements = [
         n for n in ast.walk(bench.model.source.file(place.file).tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
     ]
