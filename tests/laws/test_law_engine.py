@@ -11,6 +11,7 @@ from vaelint.core.result import TargetResult
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, Law
 from vaelint.pipeline.check import check_target
+from vaelint.report import full
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -38,3 +39,11 @@ def test_an_intervention_that_does_not_run_is_not_measured_and_no_fault(monkeypa
     result = with_a_law_that(RuntimeError("sizes do not fit"), monkeypatch)
     assert (result.status, result.incomplete) == ("clean", [])
     assert "sizes do not fit" in result.laws[0]["reason"]
+
+
+def test_a_replay_of_the_record_is_not_called_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = check_target(fixture_of("vae408_kl_formula", "bad__flow_volumes").request("none"), lambda message: None)
+    shown = full.render([result])
+    assert "replayed on cpu: law: " in shown
+    assert "ran on" not in shown

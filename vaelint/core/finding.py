@@ -135,6 +135,11 @@ class Finding:
         """The finding as others are told of it: without what the engine has still to do with it, which holds the whole record."""
         return replace(self, claim=None, repair=None)
 
+    @property
+    def how_measured(self) -> str:
+        """What was done to measure it, with the word "on" and a device behind it: a replay of the record is no run of the step."""
+        return "replayed" if self.certainty is Certainty.MEASURED else "ran"
+
     def stands(self, bar: Severity) -> bool:
         """Whether it makes the exit code 1, where findings from the severity `bar` on do."""
         return self.certainty is not Certainty.REFUTED and self.severity.rank >= bar.rank

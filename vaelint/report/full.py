@@ -80,7 +80,8 @@ def _certainty(f: Finding, result: TargetResult, lead: str, width: int) -> list[
     e = f.evidence
     if e is None or not e.decides:
         return hanging(start, f"{_BASIS.get(f.certainty, '')}; {_unmeasured(f, result)}", width)
-    lines = hanging(start, f"ran on {e.device}: {e.claim}" if e.claim else f"ran on {e.device}", width)
+    how = f"{f.how_measured} on {e.device}"
+    lines = hanging(start, f"{how}: {e.claim}" if e.claim else how, width)
     measured = f"{e.measured or '-'}; {e.detail}" if e.detail else e.measured
     if e.predicted or measured:
         for key, text in (("predicted", e.predicted), ("measured", measured)):
