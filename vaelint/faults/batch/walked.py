@@ -20,20 +20,26 @@ _WHOLE = slice(None)
 def walked_rows(model: Model) -> list[fx.Node]:
     """Tensors made of the data, with the batch first, of which every entry along it, but for one, is read or written by a plain number.
 
-    `for t in range(len(h)): h[t]`, and `z[t, :, :] = z_t`. What takes a second number besides (`h[i, length - 1]`) picks a step of each
-    sample, and is no such walk.
+    `for t in range(len(h)): h[t]`, `for h_t in h`, and `z[t, :, :] = z_t`. What takes a second number besides (`h[i, length - 1]`) picks a
+    step of each sample, and is no such walk.
     """
     batch = model.inputs.batch
     size = model.record.sizes.get(batch or "", 0)
     if batch is None or size < 2:
         return []
     rows: dict[fx.Node, set[int]] = {}
+    taken = [n.args[0] for n in model.record.graph.nodes if _is_iterated(n, size) and n.args[0] in model.flow.data]
     for node in model.record.graph.nodes:
         at = _row(node)
         if at is None or shape(node.args[0])[:1] != (size,) or not _of_data(model, node):
             continue
         rows.setdefault(_first(node.args[0]), set()).add(at % size)
-    return [node for node, seen in rows.items() if len(seen) >= max(size - 1, 2)] + _shifted(model, size)
+    return [*taken, *(node for node, seen in rows.items() if len(seen) >= max(size - 1, 2)), *_shifted(model, size)]
+
+
+def _is_iterated(node: fx.Node, size: int) -> bool:
+    """Whether a loop goes over the first axis itself: `for x_t in x`."""
+    return ops.op(node) == "unbind" and isinstance(node.args[0], fx.Node) and shape(node.args[0])[:1] == (size,) and _axis(node) == 0
 
 
 def _shifted(model: Model, size: int) -> list[fx.Node]:

@@ -82,7 +82,7 @@ def trained_on_dreams(model: Model, lost: set[str]) -> bool:
     from draws of the model itself, as the sleep phase of wake-sleep has it."""
     gradients, flow = gradients_of(model), model.flow
     held = (n for n in gradients.of_loss if n.op == "get_attr")
-    dreamt = {n for n in held if any(u in gradients.of_loss and u not in flow.data for u in flow.users.get(n, ()))}
+    dreamt = {n for n in held if any(u in gradients.of_loss and u not in flow.data and u in flow.noisy for u in flow.users.get(n, ()))}
     return bool(lost) and lost <= gradients.names(dreamt)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import fx
@@ -18,7 +19,9 @@ from vaelint.faults.kl.tied_batch import with_batch
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
+from vaelint.record.walk import behind
 from vaelint.replay.per_model import per_model
+from vaelint.replay.ranges import declared_values
 from vaelint.replay.scale import Scaling
 
 if TYPE_CHECKING:
@@ -51,12 +54,22 @@ def scale_verdicts(model: Model) -> list[ScaleVerdict]:
     if model.record.loss is not None and model.elements(model.record.loss) > 1:
         return []  # who reduces it later decides on its scale
     record, weighted = model.record, bool(model.step.unknown_weights)
-    judged = [judge_scale(with_batch(b, record), record, model.symbols, weighted) for b in model.betas]
+    judged = [judge_scale(with_batch(without_masks(b, model), record), record, model.symbols, weighted) for b in model.betas]
     seen: dict[Any, ScaleVerdict] = {}
     for v in judged:
         if v is not None:
             seen.setdefault((v.fault, span(v.node) if v.node is not None else None), v)
     return list(seen.values())
+
+
+def without_masks(beta: Beta, model: Model) -> Beta:
+    """The beta with the weights of the reconstruction alone that are no mask: an input of zeros and ones says which values count."""
+    kept = [f for f in beta.recon.factors if f.origin != "tensor" or not any(_is_declared_mask(model, n) for n in f.node.all_input_nodes)]
+    return replace(beta, recon=replace(beta.recon, factors=kept))
+
+
+def _is_declared_mask(model: Model, node: fx.Node) -> bool:
+    return set(declared_values(model, behind(node, ops.CAST | ops.SHAPE | {"getitem"})) or (2.0,)) <= {0.0, 1.0}
 
 
 def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int], weighted: bool = False) -> ScaleVerdict | None:

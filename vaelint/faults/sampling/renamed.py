@@ -28,10 +28,19 @@ def renamed_argument(model: Model, node: fx.Node) -> Span | None:
         if not isinstance(call, ast.Call) or function is None:
             continue
         names = {n.id for a in call.args for n in ast.walk(a) if isinstance(n, ast.Name)}
-        last = _last_assignment(function, names, place.line)
-        if last is not None and isinstance(last.value, ast.Name | ast.Attribute):
-            return _place(place.file, last)
+        above = _last_assignment(function, names, place.line)
+        found = above if above is not None and isinstance(above.value, ast.Name | ast.Attribute) else None
+        if (found := found or _in_the_turn_before(function, names, place.line)) is not None:
+            return _place(place.file, found)
     return None
+
+
+def _in_the_turn_before(function: _Function, names: set[str], line: int) -> ast.Assign | None:
+    """The assignment of one name to another that stands below a line in the loop around it."""
+    loops = (n for n in ast.walk(function) if isinstance(n, ast.For | ast.While) and n.lineno <= line <= (n.end_lineno or 0))
+    inside = [s for loop in loops for s in ast.walk(loop) if isinstance(s, ast.Assign) and s.lineno > line]
+    named = [s for s in inside if isinstance(s.value, ast.Name) and any(n.id in names for t in s.targets for n in _targets(t))]
+    return max(named, key=lambda s: s.lineno, default=None)
 
 
 def renamed_value(model: Model, place: Span, position: int, keyword: str) -> Span | None:

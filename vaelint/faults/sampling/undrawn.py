@@ -20,6 +20,7 @@ from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape, span
+from vaelint.record.walk import behind
 from vaelint.replay.per_model import per_model
 from vaelint.replay.replay import ReplayError, gradients
 
@@ -47,9 +48,16 @@ def undrawn_posterior(model: Model) -> Undrawn | None:
     KL of a Gaussian does; the reconstruction depends on the first and not on the second. None where a draw reaches the loss.
     """
     loss, flow = model.record.loss, model.flow
-    if loss is None or model.variational or any(not _only_masks(model, n) for n in flow.random & flow.ancestors(loss)):
+    drawn = flow.random & flow.ancestors(loss) if loss is not None else set()
+    if loss is None or model.variational or any(not _only_masks(model, n) and not _only_data(model, n) for n in drawn):
         return None
-    return _by_formula(model, loss) or _by_gradient(model, loss)
+    return _by_formula(model, loss) or _by_gradient(model, loss) or _by_own_density(model, loss)
+
+
+def _only_data(model: Model, drawn: fx.Node) -> bool:
+    """Whether data are drawn of data, as grey values are made black and white."""
+    flow = model.flow
+    return ops.op(drawn) == "bernoulli" and drawn in flow.data and drawn not in flow.learned
 
 
 def _only_masks(model: Model, drawn: fx.Node) -> bool:
@@ -105,6 +113,23 @@ def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
                 return Undrawn(mean, scale, reader, tuple(ends))
         except ReplayError:
             continue
+    return None
+
+
+def _by_own_density(model: Model, loss: fx.Node) -> Undrawn | None:
+    """A density of what is decoded, at its own mean: the one is taken from itself, and the scale has nothing to answer for."""
+    flow, ends = model.flow, reconstruction_ends(model)
+    decoded = flow.ancestors(*ends)
+    for node in flow.sorted(flow.ancestors(loss)):
+        sides = [behind(n, ops.SHAPE | ops.CAST) for n in node.args[:2] if isinstance(n, fx.Node)]
+        mean = sides[0] if ops.op(node) == "sub" and len(sides) == 2 and sides[0] is sides[1] else None
+        if mean is None or mean not in decoded or mean in ends or mean not in flow.learned or mean not in flow.data:
+            continue
+        density = [leaf.node for leaf in model.leaves if node in flow.ancestors(leaf.node) | {leaf.node}]
+        beside = flow.ancestors(*density) - decoded - flow.descendants(node) - {node}
+        scale = next((n for n in flow.sorted(beside & flow.learned & flow.data) if shape(n) == shape(mean)), None)
+        if scale is not None and (reader := _reader(mean, decoded, flow)) is not None:
+            return Undrawn(mean, scale, reader, tuple(ends))
     return None
 
 

@@ -247,9 +247,11 @@ def _named(expression: ast.expr, scope: Scope) -> tuple[ast.expr, Scope]:
     if not isinstance(expression, ast.Call) or not isinstance(function, FunctionType):
         return expression, scope
     names = [n for n in function.__code__.co_varnames[: function.__code__.co_argcount] if n != "self"]
-    given = {n: a.value for n, a in zip(names, expression.args, strict=False) if isinstance(a, ast.Constant) and _is_number(a.value)}
+    written = [*zip(names, expression.args, strict=False), *((k.arg, k.value) for k in expression.keywords if k.arg is not None)]
+    given = {n: a.value for n, a in written if isinstance(a, ast.Constant) and _is_number(a.value)}
     args = [ast.Name(n) if n in given else a for n, a in itertools.zip_longest(names, expression.args) if a is not None]
-    return ast.Call(expression.func, args, expression.keywords), replace(scope, local={**scope.local, **given})
+    named = [ast.keyword(k.arg, ast.Name(k.arg)) if k.arg is not None and k.arg in given else k for k in expression.keywords]
+    return ast.Call(expression.func, args, named), replace(scope, local={**scope.local, **given})
 
 
 def _returned(expression: ast.expr, scope: Scope, scopes: list[Scope]) -> Span | None:

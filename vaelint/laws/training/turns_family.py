@@ -1,6 +1,16 @@
 """All laws of training in turns."""
 
-from vaelint.laws.schedules import caps, counters, cut_weights, falling_weights, rates, still_counters, warm_ups, whole_shares
+from vaelint.laws.schedules import (
+    caps,
+    counters,
+    cut_weights,
+    falling_weights,
+    full_warm_ups,
+    rates,
+    still_counters,
+    warm_ups,
+    whole_shares,
+)
 from vaelint.laws.training import (
     averages,
     code_means,
@@ -50,6 +60,7 @@ __all__ = [
     "falling_weights",
     "free_weights",
     "frozen_modules",
+    "full_warm_ups",
     "gradient_limits",
     "held_parameters",
     "idle_shuffles",

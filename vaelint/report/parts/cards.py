@@ -40,7 +40,10 @@ def _card(f: Finding, number: int, here: str, sources: Sources, view: View) -> E
         e = f.evidence
         came = e.measured if e.decides else f"nothing ({e.outcome}: {e.detail})"
         items.append(
-            (f.certainty.value.capitalize(), f"{f.how_measured} on {e.device}: {e.claim}; predicted {e.predicted or '-'}, measured {came or '-'}")
+            (
+                f.certainty.value.capitalize(),
+                f"{f.how_measured} on {e.device}: {e.claim}; predicted {e.predicted or '-'}, measured {came or '-'}",
+            )
         )
     items += [("Elsewhere", f"{place_of(x.span)}: {x.text}") for x in f.labels]
     items += [("Note", n) for n in f.notes]
