@@ -1,7 +1,7 @@
 """Law A11, for one of several likelihoods: what is decoded of the data is compared with the data.
 
 Observed on the record: a loss of torch's, on what a layer of the decoder put out, whose target is made of no data at all, while an input
-of the very sizes is read by the encoder and compared with nothing. The decoder learns a constant in its place.
+of the very sizes, or a step of one, is read by the encoder and compared with nothing. The decoder learns a constant in its place.
 
 Exempt: penalties against 0 of what has no such input, labels of a critic, and errors whose other side holds the data already.
 """
@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import fx
 
+from vaelint.core.reach import reachable
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.rule import Found
+
+_CUTS = ops.SELECT | ops.SHAPE | ops.CAST | {"getitem", "unbind"}
 
 
 @law(
@@ -58,16 +62,26 @@ def _uncompared(bench: Bench, recon: fx.Node) -> fx.Node | None:
     drawn = {s.z for s in model.sites}
     bare = flow.data - flow.learned
     met = flow.ancestors(*(i for n in model.decoded for i in ops.value_inputs(n) if i in bare and shape(i)))
-    for node in model.record.inputs.values():
+    for node in _given(bench):
         encoded = bool(flow.descendants(node) & drawn)
         if encoded and [n for n in shape(node) if n != 1] == size and node not in met and bench.is_real(node):
             return node
     return None
 
 
+def _given(bench: Bench) -> list[fx.Node]:
+    """The inputs, and what is only cut out of them: the steps of a sequence."""
+    model = bench.model
+    inputs = list(model.record.inputs.values())
+    cut = reachable(inputs, lambda n: [u for u in model.flow.users.get(n, ()) if ops.op(u) in _CUTS])
+    return inputs + [n for n in model.flow.sorted(cut) if n not in inputs and isinstance(n.meta.get("val"), torch.Tensor)]
+
+
 def _constant(bench: Bench, node: fx.Node, target: fx.Node, missed: fx.Node) -> Broken:
     model = bench.model
-    name = str(missed.meta.get("input", missed.name))
+    behind = {missed} | model.flow.ancestors(missed)
+    name = next(str(n.meta.get("input", n.name)) for n in model.record.inputs.values() if n in behind)
+    name = name if "input" in missed.meta else f"a part of {name}"
     found = Found(
         model.where(node),
         label=f"compares the decoder's output with {model.written(target)}, which is made of no data",
