@@ -24,6 +24,7 @@ from vaelint.trace import torch_private
 
 _STATISTICS = (torch_private.BatchNorm, torch.nn.InstanceNorm1d, torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d)
 _DROPOUT = torch_private.Dropout
+_PREDICTED, _SEEN = "the layers that are trained are in training mode", "after an evaluation, all are in evaluation mode"
 
 
 @law(
@@ -41,10 +42,10 @@ def training_stays_in_training(bench: Bench) -> Iterator[Broken]:
     for calls in turns.values():
         for earlier, later in pairwise(calls):
             if (left := _left(bench, earlier, later)) is not None:
-                yield _stayed(left, later.span, _told_once(bench, left, earlier, later))
+                yield _stayed(bench, left, later.span, _told_once(bench, left, earlier, later))
                 return
     if (left := _left_in_step(bench)) is not None:
-        yield _stayed(left, None, None)
+        yield _stayed(bench, left, None, None)
 
 
 def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> ModeSet | None:
@@ -118,7 +119,36 @@ def _loop(bench: Bench, place: Span | None) -> ast.For | ast.While | None:
     return max(around, key=lambda n: n.lineno, default=None)
 
 
-def _stayed(left: ModeSet, later: Span | None, told: Span | None) -> Broken:
+def _remembered(bench: Bench, left: ModeSet) -> Span | None:
+    """Where the evaluation asks for the mode that it means to put back, when it has changed it already."""
+    source, place = bench.model.source, left.span
+    function = source.function(place)
+    if function is None:
+        return None
+    asked = [n for n in ast.walk(function) if isinstance(n, ast.Attribute) and n.attr == "training" and isinstance(n.ctx, ast.Load)]
+    asked.sort(key=lambda n: (n.lineno, n.col_offset))
+    if any((n.lineno, n.col_offset) < (place.line, place.column) for n in asked):
+        return None
+    return source.file(place.file).place(place.file, asked[0]) if asked else None
+
+
+def _asked_late(left: ModeSet, later: Span | None, asked: Span) -> Broken:
+    labels = [(left.span, "it has left training mode here")]
+    labels += [(later, "the next turns train it in evaluation mode")] if later is not None else []
+    found = Found(
+        asked,
+        label="asks for the mode of a model that is in evaluation mode already",
+        labels=tuple(Label(place, text) for place, text in labels),
+        why="what is put back is evaluation mode: from the first evaluation on the model trains without dropout, and batch normalisation "
+        "no longer learns its statistics",
+        help="remember the mode first: was_training = model.training, then model.eval()",
+    )
+    return Broken("trained-in-evaluation", found, _PREDICTED, _SEEN)
+
+
+def _stayed(bench: Bench, left: ModeSet, later: Span | None, told: Span | None) -> Broken:
+    if (asked := _remembered(bench, left)) is not None:
+        return _asked_late(left, later, asked)
     labels = [(left.span, "the model leaves training mode here and is not put back")] if told is not None else []
     labels += [(later, "the next turns train it in evaluation mode")] if later is not None else []
     found = Found(
@@ -130,9 +160,4 @@ def _stayed(left: ModeSet, later: Span | None, told: Span | None) -> Broken:
         why="from the first evaluation on it trains without dropout, and batch normalisation no longer learns its statistics",
         help="call model.train() at the beginning of each epoch, or after the evaluation",
     )
-    return Broken(
-        "trained-in-evaluation",
-        found,
-        "the layers that are trained are in training mode",
-        "after an evaluation, all are in evaluation mode",
-    )
+    return Broken("trained-in-evaluation", found, _PREDICTED, _SEEN)

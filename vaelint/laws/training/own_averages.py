@@ -1,7 +1,8 @@
 """Law B5, for averages of weights: what is averaged into is not what is averaged.
 
-Observed on the step as it runs, with its optimizers: an operation in place on a parameter that an optimizer moves, which mixes it with
-itself. `copy.copy(model)` shares the parameters of the model; an average over such a copy is the live model.
+Observed on the step as it runs, with its optimizers: an operation in place on a parameter, one that an optimizer moves or one that learns
+no more, which mixes it with itself. `copy.copy(model)` shares the parameters of the model, and so does a second name of a network; an
+average over such a copy is the live model, and to freeze it freezes the model.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from vaelint.faults.schedule.reset_counters import user_objects
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.training.averages import SHARING, root_of
+from vaelint.laws.training.second_names import second_names
 from vaelint.record import ops
-from vaelint.record.record import Record, span
+from vaelint.record.record import Record, route, span
 from vaelint.rule import Found
 
 _FILLS = ("append", "extend", "setdefault", "update")
@@ -35,7 +37,7 @@ def averages_are_apart(bench: Bench) -> Iterator[Broken]:
     mixed = next((n for n in record.nodes if _mixes_with_itself(n, owned)), None)
     if mixed is None:
         return
-    name, taken = _named(record, mixed), _kept(bench, record, mixed) or _taken(mixed)
+    name, taken = _named(record, mixed), _kept(bench, record, mixed) or _taken(mixed) or _named_again(bench, mixed)
     moves = [(o.span, "moves this very parameter") for o in record.optimizers[:1]]
     written = [(span(mixed), "averages the parameter with itself")] if taken is not None else []
     found = Found(
@@ -50,14 +52,14 @@ def averages_are_apart(bench: Bench) -> Iterator[Broken]:
 
 
 def _mixes_with_itself(node: fx.Node, owned: set[int]) -> bool:
-    """Whether the last operation of an average reads, as old and as new value, one parameter that an optimizer moves."""
+    """Whether the last operation of an average reads, as old and as new value, one parameter."""
     if node.op != "call_function" or len(node.args) < 2:
         return False
     first, second = node.args[0], node.args[1]
     if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or ops.raw_name(node) not in ("lerp_", "add_"):
         return False
     old, new = root_of(first).meta.get("val"), root_of(second).meta.get("val")
-    if not isinstance(old, torch.Tensor) or old is not new or id(old) not in owned:
+    if not isinstance(old, torch.Tensor) or old is not new or not (id(old) in owned or isinstance(old, torch.nn.Parameter)):
         return False
     return ops.raw_name(node) == "lerp_" or ops.raw_name(first) == "mul_"
 
@@ -104,6 +106,19 @@ def _taken(mixed: fx.Node) -> Span | None:
             return place
         node = node.args[0]
     return None
+
+
+def _named_again(bench: Bench, mixed: fx.Node) -> Span | None:
+    """Where a network that the average goes through was given its second name."""
+    source, files = bench.model.source, set[str]()
+    read: set[str] = set()
+    for turn, place in enumerate(route(mixed)):
+        around = source.function(place) if turn == 0 else source.file(place.file).statement(place.line)
+        read |= {n.attr for n in ast.walk(around) if isinstance(n, ast.Attribute)} if around is not None else set()
+        files.add(place.file)
+    found = [s for s in second_names(source, sorted(files)) if any(s.is_called(name) for name in read)]
+    copied = [s for s in found if s.is_copied] or [s for s in found if "." in s.what or any(o.what == s.what for o in found if o is not s)]
+    return max((s.place for s in copied), key=lambda place: place.line, default=None)
 
 
 def _named(record: Record, node: fx.Node) -> str:

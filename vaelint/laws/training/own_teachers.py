@@ -19,10 +19,9 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.training.second_names import second_names
 from vaelint.record.record import BackwardCall, route
 from vaelint.rule import Found
-
-_STILL_THE_SAME = frozenset({"eval", "train", "requires_grad_", "to", "cpu", "cuda", "float", "double"})
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,11 @@ def _teacher(bench: Bench, call: BackwardCall) -> _Teacher | None:
     named = set().union(*(_receivers(bench, n) for n in taught))
     for node in (n for n, own in still.items() if own <= learning):
         for name in sorted(n for n in _receivers(bench, node) - named if "." in n):
-            found = next(((place, own) for place, own in _bound(bench, node, name) if own & named), None)
+            files = sorted({place.file for place in route(node)})
+            found = next((s for s in second_names(bench.model.source, files) if s.is_called(name) and s.beside & named), None)
             if found is not None:
                 weights = frozenset[int]().union(*(own for n, own in still.items() if name in _receivers(bench, n)))
-                return _Teacher(name, min(found[1] & named), found[0], node, weights)
+                return _Teacher(name, min(found.beside & named), found.place, node, weights)
     return None
 
 
@@ -78,41 +78,6 @@ def _receivers(bench: Bench, node: fx.Node) -> set[str]:
             found.add(ast.unparse(made.func))
             found |= {ast.unparse(made.func.value)} if isinstance(made.func, ast.Attribute) else set()
     return found
-
-
-def _bound(bench: Bench, node: fx.Node, name: str) -> Iterator[tuple[Span, set[str]]]:
-    """Where an attribute is bound to something that exists already, and by which names that goes: its own, and others bound beside it."""
-    source = bench.model.source
-    for file in {place.file for place in route(node)}:
-        for function in source.file(file).functions():
-            sets = [pair for n in ast.walk(function) if isinstance(n, ast.Assign) for t in n.targets for pair in _pairs(t, n.value)]
-            for target, value in sets:
-                if _alike(ast.unparse(target), name) and (what := _itself(value)):
-                    yield source.file(file).place(file, value), {what, *(ast.unparse(t) for t, v in sets if _itself(v) == what)}
-
-
-def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    """What an assignment binds to what, `a, b = c, d` taken apart."""
-    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
-        return list(zip(target.elts, value.elts, strict=True))
-    return [(target, value)]
-
-
-def _alike(target: str, name: str) -> bool:
-    """Whether two attributes go by one name, of whichever object."""
-    return "." in target and target.rpartition(".")[2] == name.rpartition(".")[2]
-
-
-def _itself(value: ast.expr) -> str:
-    """The name of a network that an expression gives, with its own weights; "" for anything that is made anew."""
-    while isinstance(value, ast.Call):
-        if isinstance(value.func, ast.Attribute) and value.func.attr in _STILL_THE_SAME:
-            value = value.func.value
-        elif ast.unparse(value.func) in ("copy.copy", "copy") and len(value.args) == 1:
-            value = value.args[0]
-        else:
-            return ""
-    return ast.unparse(value) if isinstance(value, ast.Name | ast.Attribute) else ""
 
 
 def _changed(bench: Bench, teacher: _Teacher) -> int:
