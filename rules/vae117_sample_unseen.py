@@ -2,7 +2,8 @@
 
 ## What it does
 Gives every sample the data of another one, with the noise, the lengths and the masks as they were: each sample's draw must
-move. Reported where it moves for some samples and stays the same to the last bit for others.
+move. Reported where it moves for some samples and stays the same to the last bit for others, or for all: a layer on the
+way leaves nothing over, with these weights and with others.
 
 ## Why is this bad
 Those samples share one posterior, whatever their data. Their reconstructions are one average, and their share of

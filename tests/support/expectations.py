@@ -70,6 +70,7 @@ FOUND_BY_THE_PASS = (
     "vae416_kl_weight_stuck__one_of_several_curves",
     "vae416_kl_weight_stuck__below_its_top",
     "vae211_posterior_not_used__classes",
+    "vae211_posterior_not_used__nothing_left",
     "vae408_kl_formula__base_density_at_end",
     "vae415_beta_unused__of_all",
     "vae222",

@@ -111,12 +111,15 @@ class Runner:
 
 
 def calm(model: torch.nn.Module, _: dict[str, torch.Tensor] | None = None) -> None:
-    """Takes away what mixes rows or draws by design: batch normalisation in evaluation mode, dropout layers at rate 0."""
+    """Takes away what mixes rows or draws by design: batch normalisation in evaluation mode, dropout layers at rate 0.
+
+    A dropout that leaves nothing over stays as it is.
+    """
     for module in model.modules():
         if isinstance(module, torch_private.BatchNorm) or keras_models.has_mode(module):
             module.eval()
             module.train = lambda mode=True, kept=module: kept  # type: ignore[method-assign, misc]  # a step may call train() itself
         elif isinstance(module, torch_private.Dropout):
-            module.p = 0.0
+            module.p = float(module.p >= 1)
         elif isinstance(module, torch.nn.MultiheadAttention | torch.nn.RNNBase):
             module.dropout = 0.0  # a rate of its own, between layers or on the weights
