@@ -3,7 +3,8 @@
 ## What it does
 Runs the reconstruction term in double precision over all possible values of one data element, for many outputs of the
 decoder. For a likelihood that learns its own spread the sum of exp(-term) must be one and the same number. A scale that
-is made of the error must be the one at which the term is lowest.
+is made of the error must be the one at which the term is lowest, and the logarithm of a learned scale must be counted as
+often as the errors that are divided by it.
 
 ## Why is this bad
 The scale that minimises the loss is then not the scale of the data: it grows or shrinks without end, or settles at a
@@ -27,7 +28,16 @@ Simple and effective VAE training with calibrated decoders, section 4, for scale
 When the term is meant as a distance, not as a likelihood.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -37,7 +47,7 @@ from vaelint.rule import Findings, Model, Severity, rule
     message="the likelihood does not add up to one over the data",
     needs=("reconstruction",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
-    """The law on likelihoods reports these."""
-    yield from ()
+).on("kl.imbalance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
+    """Logarithms of scales that are counted once for many errors; the laws on likelihoods report the others."""
+    return off_balance("log")

@@ -80,6 +80,12 @@ def made_of(leaf: Leaf, flow: Flow) -> set[fx.Node]:
     return flow.ancestors(leaf.node, *weighed, stop=set(leaf.frontier))
 
 
+def scale_addends(fact: ReconFact, flow: Flow) -> list[Leaf]:
+    """The addends without data that are made of what the error is divided by: the logarithm of its scale."""
+    scales = set(_scales(fact, flow))
+    return [leaf for leaf in fact.term.leaves if not _sees_data(leaf, flow, fact.pair.target) and scales & made_of(leaf, flow)]
+
+
 def _sees_data(leaf: Leaf, flow: Flow, target: fx.Node | None) -> bool:
     """Whether an addend is made of data, other than a mask that the target has no part in."""
     inputs = set(flow.record.inputs.values())

@@ -35,6 +35,12 @@ BALANCE: dict[ScaleFault, Words] = {
         help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; "
         "or write the weight down as a named beta",
     ),
+    "log": Words(
+        label="the logarithm of the scale, once for what the errors are added up over; together: {recon}",
+        why="each error over sigma^2 brings a log sigma of its own: with one for all of them the scale is learned too small or too large, "
+        "and the loss is that of a beta-VAE with beta = {beta}",
+        help="count log sigma once for each element of the data: multiply it by their number, or add it before the sum over them",
+    ),
     "latent": Words(
         label="{kl}",
         why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent; averaged, it is L times too weak",
@@ -64,7 +70,7 @@ BALANCE: dict[ScaleFault, Words] = {
 
 
 def off_balance(model: Model, fault: ScaleFault) -> Iterator[Found]:
-    """The effective betas with this fault (VAE313, VAE401 to VAE405, VAE414), in the words of the table."""
+    """The effective betas with this fault (VAE313, VAE401 to VAE405, VAE414, VAE331), in the words of the table."""
     words = BALANCE[fault]
     for verdict in scale_verdicts(model):
         if verdict.fault == fault:

@@ -15,9 +15,11 @@ from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.reconstruction.learned_scale import scale_addends
 from vaelint.faults.kl.tied_batch import with_batch
 from vaelint.late import dataclass
 from vaelint.record import ops
+from vaelint.record.flow import Flow
 from vaelint.record.record import Record, shape, span
 from vaelint.record.walk import behind
 from vaelint.replay.per_model import per_model
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 _SLACK = 1e-4  # a small constant in a logarithm moves a weight by less
 
-ScaleFault = Literal["batch", "data", "spread", "latent", "axis", "twice", "half", "literal"]
+ScaleFault = Literal["batch", "data", "spread", "latent", "axis", "twice", "half", "literal", "log"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def scale_verdicts(model: Model) -> list[ScaleVerdict]:
         return []  # who reduces it later decides on its scale
     record, weighted = model.record, bool(model.step.unknown_weights)
     judged = [judge_scale(with_batch(without_masks(b, model), record), record, model.symbols, weighted) for b in model.betas]
+    judged = [v and log_verdict(v, model.flow, model.symbols) for v in judged]
     seen: dict[Any, ScaleVerdict] = {}
     for v in judged:
         if v is not None:
@@ -95,6 +98,34 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int], weighted: 
     if recon.probe.kernel == "other" or recon.probe.relative:
         return None  # its weight is known up to a constant only
     return _judge_far(beta, record, off, sizes, explicit, weighted)
+
+
+def log_verdict(verdict: ScaleVerdict, flow: Flow, sizes: Mapping[str, int]) -> ScaleVerdict:
+    """The same; where errors are added up over the sizes in question and the logarithm of their learned scale is not, that is at fault."""
+    recon = verdict.beta.recon
+    if verdict.fault not in ("data", "batch") or not _is_counted_less(verdict.beta, recon, sizes):
+        return verdict
+    logs = scale_addends(recon, flow)
+    if len(logs) != 1:
+        return verdict
+    node = logs[0].node if logs[0].node.op == "call_function" else logs[0].chain[-1]
+    return ScaleVerdict("log", node, verdict.explicit, verdict.beta)
+
+
+def _is_counted_less(beta: Beta, recon: ReconFact, sizes: Mapping[str, int]) -> bool:
+    """Whether the logarithm of a learned scale is divided by the sizes that beta moves with, and the errors are not."""
+    if recon.scaling is None:
+        return False
+    if recon.error is not None:
+        moving = {s for s, e in beta.scaling.exponents.items() if e}
+        gap = {s for s in moving if (recon.error.exponents.get(s) or 0.0) == (recon.scaling.exponents.get(s) or 0.0) + 1}
+        return bool(moving) and moving == gap
+    summed = all(recon.scaling.exponents.get(s) == 0.0 for s in recon.event)
+    return summed and recon.learned_weight is not None and _is_one(recon.learned_weight * math.prod(sizes[s] for s in recon.event))
+
+
+def _is_one(number: float) -> bool:
+    return abs(number - 1) < _SLACK
 
 
 @dataclass(frozen=True)
