@@ -136,7 +136,8 @@ class Product:
         if len(means) < 1 or len(means) != len(spreads) or seconds.dim() != 2 or not bool(((weights > 0) & (weights < 0.9999)).all()):
             return False
         alone = seconds[:, means].abs().max() < _NOTHING
-        return bool(alone) and float(weights.sum()) < 1 + 1e-6 and bool((seconds[:, spreads].abs().max(1).values > _MOVES).all())
+        is_sum = float(weights.sum()) < 1 + 1e-6 or _of_one_each(2 * by_scale[spreads] - seconds[:, spreads])
+        return bool(alone) and is_sum and bool((seconds[:, spreads].abs().max(1).values > _MOVES).all())
 
     @property
     def spread_numbers(self) -> list[int]:
@@ -289,6 +290,12 @@ class Product:
                 moved = moved[moved.abs() > 1e-9]
                 if moved.numel():
                     yield n, moved
+
+
+def _of_one_each(own: torch.Tensor) -> bool:
+    """Whether each weight is the joint variance over that of one expert, whichever: then their sum may be more than one."""
+    largest = own.abs().sort(1, descending=True).values
+    return own.shape[1] > 1 and bool(((largest[:, 1] < _NOTHING) & (largest[:, 0] > _MOVES)).all())
 
 
 def _flat(found: list[torch.Tensor | None], leaves: list[torch.Tensor]) -> torch.Tensor:
