@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     "likelihood.leak.shown_steps",
     "likelihood.leak.where_it_enters",
     "likelihood.leak.where_it_is_handed",
+    "likelihood.leak.where_steps_are_cut",
 )
 def check(
     model: Model,
@@ -62,6 +63,7 @@ def check(
     shown_steps: Callable[[ReconFact], tuple[fx.Node, int] | None],
     where_it_enters: Callable[[ReconFact, fx.Node], fx.Node | None],
     where_it_is_handed: Callable[[ReconFact, fx.Node], Span | None],
+    where_steps_are_cut: Callable[[ReconFact, fx.Node], Span | None],
 ) -> Findings:
     """Decoders of tokens and of series whose prediction moves with its own target while z is held."""
     crossed = {found.reader for found in off_classes}
@@ -86,7 +88,7 @@ def check(
         elif steps is not None:
             given, axis = steps
             yield Found(
-                model.where(fact.pair.meet),
+                where_steps_are_cut(fact, given) or model.where(fact.pair.meet),
                 label="each step sees its own target",
                 labels=model.labels((fact.pair.recon, "these predictions move with the step they predict, z held")),
                 why="the decoder can copy: it needs no z, and cannot generate",

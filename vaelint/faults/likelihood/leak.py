@@ -6,6 +6,7 @@ Runs the decoder twice with one token, or one value of a step, changed and z hel
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,10 @@ def where_it_is_handed(model: Model, fact: ReconFact, tokens: fx.Node) -> Span |
     reader in the function that draws; None where neither is known."""
     cut = {s.z for s in model.sites}
     way = model.flow.descendants(tokens) & model.flow.ancestors(fact.pair.recon, stop=cut)
-    read = next((n for n in model.flow.sorted(way) if ops.op(n) == "embedding"), None)
+    return _handed(model, next((n for n in model.flow.sorted(way) if ops.op(n) == "embedding"), None), cut)
+
+
+def _handed(model: Model, read: fx.Node | None, cut: set[fx.Node]) -> Span | None:
     frames = route(read) if read is not None else ()
     if (renamed := _renamed(model, frames[0]) if frames else None) is not None:
         return renamed
@@ -163,6 +167,20 @@ def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
     except (ReplayError, RuntimeError):
         return None
     return None
+
+
+def where_steps_are_cut(model: Model, fact: ReconFact, given: fx.Node) -> Span | None:
+    """Where what the decoder reads was cut from the steps, the line of most of the cuts; where it is handed the steps as they are."""
+    flow, cut = model.flow, {s.z for s in model.sites}
+    way = flow.descendants(given) & flow.ancestors(fact.pair.recon, stop=cut)
+    handed = [n for n in flow.sorted(way - flow.learned - flow.noisy) if any(u in way and u in flow.learned for u in flow.users.get(n, ()))]
+    if given in handed:
+        read = next((u for u in flow.sorted(way & flow.learned) if given in flow.inputs[u]), None)
+        return _handed(model, read, cut)
+    lines = Counter((place.file, place.line) for n in handed if (place := model.where(n)) is not None)
+    if not lines:
+        return None
+    return next(place for n in handed if (place := model.where(n)) is not None and (place.file, place.line) == lines.most_common(1)[0][0])
 
 
 def own_step_shown(
