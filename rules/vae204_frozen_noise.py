@@ -36,11 +36,17 @@ def check(model: Model, frozen_noise: list[Frozen]) -> Findings:
     """Constant noise in the place of a draw; a generator seeded in the sampling code."""
     for frozen in frozen_noise:
         yield Found(
-            model.where(frozen.node),
-            label=frozen.label,
-            labels=model.labels((frozen.draw, "this draw is not used"), (frozen.scale, "")),
+            frozen.made or model.where(frozen.node),
+            label="a default is made once, when the function is defined" if frozen.made is not None else frozen.label,
+            labels=model.labels(
+                (frozen.draw, "this draw is not used"),
+                (frozen.scale, ""),
+                (frozen.node if frozen.made is not None else None, frozen.label),
+            ),
             why="z is a fixed function of x: nothing is sampled, and the KL regularises a spread that is never used",
-            help="draw new noise at each call: torch.randn_like(std)",
+            help="draw new noise at each call: torch.randn_like(std)"
+            if frozen.made is None
+            else "make None the default, and draw new noise at each call where it is None",
             repair=repairs.DrawAnew(frozen=frozen),
             claim=claims.NoiseRepeats("two calls give the same z", node=frozen.node),
         )

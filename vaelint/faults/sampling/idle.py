@@ -43,6 +43,7 @@ class Frozen:
     label: str
     draw: fx.Node | None = None
     scale: fx.Node | None = None
+    made: Span | None = None  # the default of an argument: made once, when the function was defined
 
 
 def decoder_entry(model: Model, site: Site) -> Entry | None:
@@ -178,11 +179,28 @@ def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
             continue
         parts = [n for n in ops.value_inputs(node) if n in flow.data and n in flow.learned]
         scale, stored = _scale_among(model, parts)
+        if stored is None and ops.op(node) == "addcmul":
+            stored = next((n for n in ops.value_inputs(node) if _is_constant(model, n)), None)
         if scale is None or exempt(model, "VAE204", SUMS, node, _Sum(model, node, parts, scale, stored, idle)):
             continue
         what = f"{model.written(stored)} is a constant" if stored is not None else "the scale enters with no noise"
-        return [Frozen(node, what, idle[0] if idle else None, scale)]
+        return [Frozen(node, what, idle[0] if idle else None, scale, _default(model, node) if stored is not None else None)]
     return []
+
+
+def _default(model: Model, node: fx.Node) -> Span | None:
+    """Where an argument that an operation reads, or that is handed on to it, has a default that a call makes, once for all calls."""
+    for place in route(node):
+        function, file = model.source.function(place), model.source.file(place.file)
+        read = {n.id for n in ast.walk(file.at(place) or ast.Pass()) if isinstance(n, ast.Name)}
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            args = function.args
+            pairs = [*zip([*args.posonlyargs, *args.args][::-1], args.defaults[::-1], strict=False)]
+            pairs += [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d is not None]
+            made = next((d for a, d in pairs if a.arg in read and any(isinstance(n, ast.Call) for n in ast.walk(d))), None)
+            if made is not None:
+                return file.place(place.file, made)
+    return None
 
 
 def _scale_among(model: Model, parts: list[fx.Node]) -> tuple[fx.Node | None, fx.Node | None]:
