@@ -33,6 +33,10 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import KlFact
+    from vaelint.faults.kl.mended_formula import MendedFormula
     from vaelint.faults.sampling.clash import Clash
 
 _FORMULAS = {
@@ -49,14 +53,16 @@ _EITHER = ": 1 + logvar - mu**2 - exp(logvar) for a log-variance, 1 + 2*s - mu**
     message="the KL and the sampler read the encoder's head differently",
     needs=("kl",),
     basis="replay",
-).on("sampling.clash.clashes")
-def check(model: Model, clashes: list[Clash]) -> Findings:
+).on("sampling.clash.clashes", "kl.mended_formula.mended_formula")
+def check(model: Model, clashes: list[Clash], mended_formula: Callable[[KlFact], MendedFormula | None]) -> Findings:
     """Clashes in which the KL is the odd one, and formulas of two readings at once."""
     for clash in clashes:
         if clash.culprit == "kl" and not clash.negative:
+            mended = mended_formula(clash.fact)
+            one = mended.place if mended is not None else None
             yield Found(
-                clash.kl_place(model),
-                label=f"reads the head as {clash.kl_reads}",
+                one or clash.kl_place(model),
+                label=f"reads the head as {clash.kl_reads}" + (f"; {mended.words}" if mended is not None and one is not None else ""),
                 labels=model.labels((clash.scale, f"the sampler reads it as {clash.sampler}"), (clash.head, "the head")),
                 why="the KL is that of another posterior than the one that is sampled",
                 help=f"write the KL for a scale of {clash.formula_now}",
