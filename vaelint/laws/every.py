@@ -37,6 +37,7 @@ from vaelint.laws.decoding import (
     reached_targets,
     scaled_bits,
     trained_prior,
+    undone_scaling,
     untrained_prior,
 )
 from vaelint.laws.densities import family
@@ -126,6 +127,7 @@ __all__ = [
     "trained_prior",
     "turned_divergence",
     "turns_family",
+    "undone_scaling",
     "unread_inputs",
     "untrained_prior",
     "weight_of_all",

@@ -21,13 +21,14 @@ from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Label, Span
-from vaelint.experiment.runs import Runner
+from vaelint.experiment.runs import Prepare, Runner
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import Record, ancestors, shape, span
 from vaelint.rule import Found
 from vaelint.step.step import Outcome
+from vaelint.trace.recorded_run import Built
 
 _DRAWN = 400  # generated samples
 _COLUMNS = 4
@@ -98,14 +99,17 @@ def required(function: Any) -> list[inspect.Parameter]:
     return [p for p in own if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
 
 
-def generated(bench: Bench, name: str) -> Record | None:
-    """The record of one call, with weights that are all elsewhere; None where it takes something else."""
+def generated(bench: Bench, name: str, *, prepare: Prepare | None = None, built: Built | None = None) -> Record | None:
+    """The record of one call, with weights that are all elsewhere; None where it takes something else.
+
+    With `prepare`, of a model that is changed in another way, and with `built`, of one that stays as it is.
+    """
     runner = bench.base.runner
     function = getattr(type(bench.model.record.model), name)
     count, takes = len(required(function)), len(inspect.signature(function).parameters) > 1
     given = (_DRAWN, runner.device)[:count] if count or not takes else (_DRAWN,)
     own = Runner(runner.tracer, lambda model, _: Outcome(getattr(model, name)(*given), None), runner.device, runner.sizes, _SECONDS)
-    record = own.run(prepare=bench.moved(_SEED))
+    record = own.run(prepare=prepare or (bench.moved(_SEED) if built is None else None), built=built)
     return record if record.failure is None else None
 
 
@@ -185,7 +189,7 @@ def _unbounded(bench: Bench, name: str, record: Record, left: fx.Node, last: fx.
     assert last is not None
     way = (flow.descendants(last) | {last}) & (flow.ancestors(recon) | {recon})
     bounds = [n for n in flow.sorted(way) if ops.op(n) in _BOUNDS]
-    output = _tensor(record.raw_output)
+    output = tensor_of(record.raw_output)
     if not bounds or output is None or (node := record.node_for(output)) is None:
         return
     while node is not left and ops.op(node) in ops.SHAPE | ops.CAST | {"detach", "cpu"} and node.all_input_nodes:
@@ -203,8 +207,8 @@ def _unbounded(bench: Bench, name: str, record: Record, left: fx.Node, last: fx.
         yield Broken("generation-differs", found, "what is generated comes through the same bound", text)
 
 
-def _tensor(output: Any) -> torch.Tensor | None:
+def tensor_of(output: Any) -> torch.Tensor | None:
     """The one tensor that was returned."""
     if isinstance(output, tuple | list) and len(output) == 1:
-        return _tensor(output[0])
+        return tensor_of(output[0])
     return output if isinstance(output, torch.Tensor) else None
