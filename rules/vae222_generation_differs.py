@@ -5,7 +5,8 @@ Calls the model's own method that draws and decodes, with weights moved away fro
 the mean and the spread at which the KL is least, and what the decoder's last layer puts out must come through the same
 bound as in training. Where the method draws the data with a scale of its own for each element, the likelihood's variance
 must be the square of that scale. What is joined with a condition must be joined in the same order. Where the KL has a prior
-that is learned (of a condition, a mixture, pseudo-inputs), what is generated must start from that one.
+that is learned (of a condition, a mixture, pseudo-inputs), what is generated must start from that one. Where the step scales
+the data with numbers that the model keeps, what the method gives back with them must be in the units of the data.
 
 ## Why is this bad
 The loss is right and samples look wrong: the decoder gets values that it was never trained on, or the samples are on

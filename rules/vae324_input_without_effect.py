@@ -3,7 +3,8 @@
 ## What it does
 Runs the step again with other values of each input: another sample's, the ends of the range it was given, a mask
 inverted. An input that leaves the loss the same to the last bit is reported where it is declared. A label that is
-never read is not reported.
+never read is not reported. Where a model keeps what a step has made of an input, it takes the step again: later batches
+must move the loss as the first one did.
 
 ## Why is this bad
 Unread lengths make padding part of the data; an unread mask hides nothing; an unread condition conditions nothing.
