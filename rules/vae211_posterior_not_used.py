@@ -3,7 +3,7 @@
 ## What it does
 Looks at what z is made of: noise alone, or noise with the scale and without the mean, while a KL is charged for the
 posterior. Of a posterior over classes whose bounds are taken one by one, looks for a term beside its KL that moves
-with it. On the real run, gives the decoder other draws: what is decoded must move for some sample.
+with it. On the real run, gives the decoder other draws: the reconstruction must move for some sample.
 
 ## Why is this bad
 From noise that does not depend on the input, the decoder can only learn the mean of the data. With the scale alone,

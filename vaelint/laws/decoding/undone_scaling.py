@@ -153,7 +153,7 @@ def _broken(bench: Bench, name: str, target: fx.Node, out: fx.Node) -> Broken:
         next((place for place in places if (place.file, place.line) not in used), places[0] if places else model.where(target)),
         label=f"what {name} gives back is not in the units of the data",
         labels=model.labels((target, "the data are scaled by the same numbers, and the decoder learns these")),
-        why="what is generated is scaled by another line than the inverse of what the step did to the data: it lies where no data are",
+        why="what is generated is scaled by another line than the inverse of what the step did to the data: no data are there",
         help="undo the scaling: out * std + mean, where the step takes (x - mean) / std",
     )
     text = "with other numbers in the tensors that both read, no units are left in which the one undoes the other"

@@ -70,7 +70,7 @@ def _tensors(value: object, depth: int) -> set[int]:
 
 
 def _stays(bench: Bench, seat: Seat, loss: fx.Node) -> bool:
-    """Whether a model that has taken the step takes the exchanged input for the first one."""
+    """Whether a model that has taken the step treats the exchanged input as the first one."""
 
     def exchange(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         calm(model)
@@ -87,7 +87,7 @@ def _stays(bench: Bench, seat: Seat, loss: fx.Node) -> bool:
 
 
 def _asked(bench: Bench, place: Span) -> Span | None:
-    """The condition under which a value is made anew: what it is kept under, where that has a name, else the condition."""
+    """The condition under which a value is made again: what it is kept under, where that has a name, else the condition."""
     function, file = bench.model.source.function(place), bench.model.source.file(place.file)
     around = [n for n in ast.walk(function or ast.Pass()) if isinstance(n, ast.If) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
     if function is None or not around:
@@ -104,10 +104,10 @@ def _broken(bench: Bench, seat: Seat, node: fx.Node) -> Broken:
     model, place = bench.model, span(node)
     found = Found(
         (_asked(bench, place) if place is not None else None) or place or model.where(seat.node),
-        label=f"what is made of {seat.name} is kept, and taken for that of all later batches",
+        label=f"what is made of {seat.name} is kept, and used for all later batches",
         labels=model.labels((next((s for s, n in bench.base.pairs.items() if n is node), None), f"made of {seat.name} here, once")),
         why="from the second step on the model goes by the first batch: its data are right, and this input is another batch's",
-        help=f"make it anew at each step, or keep it under all that it is made of, the values of {seat.name} among them",
+        help=f"make it again at each step, or keep it under all that it is made of, the values of {seat.name} among them",
     )
     text = f"on a model that has taken one step, other values of {seat.name} give the same loss to the last bit; on a new one they do not"
     return Broken("input-without-effect", found, "each input moves the loss, at later steps too", text)

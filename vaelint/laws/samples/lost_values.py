@@ -137,7 +137,7 @@ def _undecoded(bench: Bench, lost: fx.Node, z: fx.Node) -> Broken:
         label="from here on nothing of the draw is left, of no sample",
         labels=model.labels((z, "drawn here")),
         shapes=(model.row(lost),),
-        why="what is decoded is the same whatever was drawn: the decoder can only learn the average of the data",
+        why="the reconstruction is the same whatever was drawn: the decoder can only learn the average of the data",
         help="F.dropout takes the rate first: F.dropout(h, 0.1, self.training)" if _is_dropout(lost) else "let the draw reach the output",
     )
     return Broken(
