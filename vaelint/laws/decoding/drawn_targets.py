@@ -18,6 +18,7 @@ from itertools import combinations
 import torch
 from torch import fx
 
+from vaelint.anatomy.reconstruction.recon import Pair
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.rule import Found
@@ -40,7 +41,7 @@ def targets_are_not_drawn(bench: Bench) -> Iterator[Broken]:
         if len(of) != 1 or not drawn or heads & flow.descendants(*drawn):
             continue
         if (share := _replaced(bench, of[0], fact.pair.recon, target, drawn)) is not None:
-            yield _broken(bench, of[0], fact.pair.meet, target, share)
+            yield _broken(bench, of[0], _handed_out(bench, of[0], fact.pair, drawn) or fact.pair.meet, target, share)
             return
 
 
@@ -74,14 +75,35 @@ def _counted(
     out, loss = bench.value(recon).clone().requires_grad_(), bench.base.loss_node
     got = bench.base.recompute([loss, target], {**changes, recon: out})
     (grad,) = bench.base.gradient(got[loss].double(), [out])
-    tokens = got[target].detach()
-    if grad is None or not bool(grad.isfinite().all()) or tokens.is_floating_point():
+    return _by_place(got[target].detach(), grad != 0) if grad is not None and bool(grad.isfinite().all()) else None
+
+
+def _by_place(tokens: torch.Tensor, pulls: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """One token for each place, and which of them pull; tokens come as numbers, with an axis of 1 where the classes are, or as one of K."""
+    if tokens.shape == pulls.shape:
+        of = [d for d in range(1, tokens.dim()) if bool(((tokens == 0) | (tokens == 1)).all()) and bool((tokens.sum(d) == 1).all())]
+        return (tokens.argmax(of[-1]), pulls.any(of[-1])) if of else (None if tokens.is_floating_point() else (tokens, None))
+    if tokens.is_floating_point():
         return None
-    pulls = grad != 0
-    if pulls.shape == tokens.shape or pulls.dim() != tokens.dim() + 1:
-        return tokens, None
+    if tokens.dim() == pulls.dim():
+        thin = [d for d in range(1, tokens.dim()) if tokens.shape[d] == 1 and tokens.squeeze(d).shape == pulls.any(d).shape]
+        return (tokens.squeeze(thin[-1]), pulls.any(thin[-1])) if thin else (tokens, None)
     axes = [d for d in range(1, pulls.dim()) if pulls.any(d).shape == tokens.shape]
-    return tokens, pulls.any(axes[-1]) if axes else None
+    return tokens, pulls.any(axes[-1]) if axes and pulls.dim() == tokens.dim() + 1 else None
+
+
+def _handed_out(bench: Bench, data: Seat, pair: Pair, drawn: list[fx.Node]) -> fx.Node | None:
+    """Where the tokens are replaced, if the function that does it makes the decoder's input of them and hands out the target beside it."""
+    model, flow = bench.model, bench.model.flow
+    assert pair.target is not None
+    before, noisy = flow.ancestors(pair.target) | {pair.target}, flow.descendants(*drawn)
+    replaced = next((n for n in flow.sorted(before & noisy & flow.descendants(data.node)) if n.meta["val"].dtype is not torch.bool), None)
+    if replaced is None:
+        return None
+    function, compares = (model.source.function(s) if (s := model.where(n)) is not None else None for n in (replaced, pair.meet))
+    shown = [n for n in flow.users.get(replaced, ()) if n in flow.ancestors(pair.recon) and n not in before]
+    own = [s for n in shown if (s := model.where(n)) is not None and model.source.function(s) is function]
+    return replaced if function is not compares and own else None
 
 
 def _broken(bench: Bench, data: Seat, meet: fx.Node, target: fx.Node, share: float) -> Broken:
