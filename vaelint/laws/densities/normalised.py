@@ -30,7 +30,7 @@ from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
 from vaelint.laws.densities.missing_parts import is_censored, loose_weights, missing_part, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
-from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support, levels_of_data, may_be, own_levels
+from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support, has_values_alone, levels_of_data, may_be, own_levels
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
@@ -110,7 +110,7 @@ def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[fl
     best: tuple[float, Support] | None = None
     untried: TooLargeError | None = None
     failed: ReplayError | None = None
-    for support in _supports(levels):
+    for support in _supports(one, levels):
         try:
             off = _spread_of_states(one, support)
         except TooLargeError as error:
@@ -130,12 +130,15 @@ def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[fl
     return best and (_over_own_levels(one, levels) or best)
 
 
-def _supports(levels: Support | None) -> Iterator[Support]:
-    """What is tried, the data's own levels early; of other levels those that the data may be of."""
-    yield SUPPORTS[0]()
+def _supports(one: Elementwise, levels: Support | None) -> Iterator[Support]:
+    """What is tried, the data's own levels early; of other levels those that the data may be of; no lines where a level has a value that
+    nothing near it has: what is added up along a line takes no notice of it."""
+    alone = levels is not None and has_values_alone(one, levels)
+    if not alone:
+        yield SUPPORTS[0]()
     if levels is not None:
         yield levels
-    yield from (s for s in (make() for make in SUPPORTS[1:]) if may_be(levels, s))
+    yield from (s for s in (make() for make in SUPPORTS[1:]) if may_be(levels, s) and not (alone and s.is_line))
 
 
 def _over_own_levels(one: Elementwise, levels: Support | None) -> tuple[float, Support] | None:
@@ -200,7 +203,7 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
 
 def _mended(one: Elementwise, levels: Support | None) -> Callable[[Put], bool]:
     """Whether the term is a density with some nodes changed, on supports that are quickly added up."""
-    supports = [s for s in _supports(levels) if s.points.numel() * math.prod(shape(one.at.target)[1:]) < _QUICK]
+    supports = [s for s in _supports(one, levels) if s.points.numel() * math.prod(shape(one.at.target)[1:]) < _QUICK]
 
     def holds(put: Put) -> bool:
         return any(is_density(one, support, put) for support in supports)

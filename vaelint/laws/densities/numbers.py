@@ -47,13 +47,21 @@ def mending_number(one: Elementwise, holds: Callable[[Put], bool]) -> Number | N
 
 
 def _numbers(one: Elementwise) -> dict[float, list[fx.Node]]:
-    """Numbers that are added, or that a product has, in the slice, by their size; each with the operations that have them."""
+    """Numbers that are added, or that a product has, in the slice, by their size; each with the operations that have them.
+
+    Those that only say in which unit the data is come last: the decoder puts out what is in that unit.
+    """
     found: dict[float, list[fx.Node]] = {}
     for node in one.bench.model.flow.sorted(one.inside):
         number = _operand(node)
         if number is not None and number != 0 and math.isfinite(number):
             found.setdefault(abs(number), []).append(node)
-    return found
+    return dict(sorted(found.items(), key=lambda item: all(_is_a_unit(one, n) for n in item[1])))
+
+
+def _is_a_unit(one: Elementwise, node: fx.Node) -> bool:
+    """Whether the number multiplies or divides the data before anything that is learned meets it."""
+    return ops.op(node) not in ops.ADD and node in one.bench.model.flow.data - one.bench.model.flow.learned
 
 
 def _operand(node: fx.Node) -> float | None:

@@ -25,6 +25,7 @@ _SEEN = 8  # values for each level, or they are no levels
 _ALL = 0.9  # of the levels must occur
 _EVEN = 1e-3  # of a step
 _SAME, _COARSE = 0.05, 2.5  # of the steps of data and likelihood: sloppy ends; data that leave levels out
+_NEAR, _JUMPS = 1e-4, 0.05  # of a step beside a level, and what the term differs there
 _ON = 0.1  # of a step, from the next level
 _TRIED = 16  # below, each number of levels is tried
 _FIRST, _SECOND = 17, 33  # levels of the two sums
@@ -45,6 +46,11 @@ class Support:
     ends: bool  # whether mass beyond the last points would be missed
     spread: float = SPREAD  # of log Z between states of the decoder, that is none
     step: float = 0.0  # between two values, where they are levels
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the sum over it stands for an integral."""
+        return not self.step and not self.ends
 
 
 def steps(words: str, low: float, high: float, count: int, spread: float = SPREAD) -> Support:
@@ -123,6 +129,15 @@ def may_be(levels: Support | None, support: Support) -> bool:
     ratio = levels.step / support.step
     places = (levels.points - support.points[0]) / support.step
     return abs(ratio - 1) < _SAME or (ratio > _COARSE and float((places - places.round()).abs().max()) < _ON)
+
+
+def has_values_alone(one: Elementwise, levels: Support) -> bool:
+    """Whether a level has a value that nothing near it has, on either side: `x == 0` picks another formula."""
+    try:
+        at, below, above = (one.over(levels.points + by * levels.step)[one.core] for by in (0.0, -_NEAR, _NEAR))
+    except ReplayError:
+        return False
+    return bool((((at - below).abs() > _JUMPS) & ((at - above).abs() > _JUMPS)).any())
 
 
 def own_levels(one: Elementwise, levels: Support | None) -> Iterator[Support]:

@@ -18,6 +18,7 @@ from vaelint.core.finding import Label, Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.training.left_gradients import left_to_the_next
 from vaelint.record.record import GradientUse, Record
 from vaelint.rule import Found
 
@@ -29,23 +30,29 @@ _ALIKE = 0.02  # of the way that the parameters went
 
 @law("gradients-are-used-once", "an optimizer's step uses gradients that no earlier step has used", covered=("VAE511",), cost="all")
 def gradients_are_used_once(bench: Bench) -> Iterator[Broken]:
-    """Within one run of the step; of two runs on one model only where no code of the file clears gradients: a caller may."""
+    """Within one run of the step, and from one run to the next where the step clears some gradients itself: else a caller may."""
     if not bench.model.record.objectives:
         return
     record = bench.trained
     piled = next((u for u in record.uses if u.kind == "piled"), None) or _left_over(bench, record)
     if piled is not None:
         steps = [u.place for u in record.uses if u.kind == "stepped" and u.of & piled.of and u.place is not None]
-        found = Found(
-            piled.place,
-            label="adds to gradients that an earlier step has used",
-            labels=(Label(steps[-1], "steps along both together"),) if steps else (),
-            why="nothing clears them: each step follows the sum of all batches so far, with the weights that these were computed for",
-            help="call optimizer.zero_grad() in each turn, before backward()",
-        )
-        yield Broken(
-            "gradients-pile-up", found, "a step uses each gradient once", f"{len(piled.of)} parameters keep the gradients of before"
-        )
+        labels = (Label(steps[-1], "steps along both together"),) if steps else ()
+        yield _piled_up(piled.place, "adds to gradients that an earlier step has used", labels, len(piled.of))
+    elif (left := left_to_the_next(bench, record)) is not None:
+        yield _piled_up(left.place, left.label, left.labels, len(left.names))
+
+
+def _piled_up(place: Span | None, label: str, labels: tuple[Label, ...], count: int) -> Broken:
+    found = Found(
+        place,
+        label=label,
+        labels=labels,
+        why="nothing clears them: each step follows the sum of all batches so far, with the weights that these were computed for",
+        help="clear the gradients of all that backward() fills in each turn, before it: optimizer.zero_grad(), or the network's own "
+        "zero_grad() where the optimizer holds copies",
+    )
+    return Broken("gradients-pile-up", found, "a step uses each gradient once", f"{count} parameters keep the gradients of before")
 
 
 def _left_over(bench: Bench, record: Record) -> GradientUse | None:
