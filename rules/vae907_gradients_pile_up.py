@@ -2,7 +2,9 @@
 
 ## What it does
 Where the step trains over several batches: an optimizer steps along gradients that still hold what an earlier step has
-used, because nothing cleared them in between. Gradients that are accumulated before one step are left alone.
+used, because nothing cleared them in between. Where one iteration clears some gradients and leaves others, which the
+next iteration adds to: those of one of two networks, or those of a network in half precision whose optimizer holds
+copies. Gradients that are accumulated before one step are left alone.
 
 ## Why is this bad
 Each step follows the sum of all batches so far, computed for weights that are long gone. The steps grow, and training

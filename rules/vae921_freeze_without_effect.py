@@ -2,11 +2,15 @@
 
 ## What it does
 Finds modules of the model that have an attribute `requires_grad` of their own, set to False, while the loss has a
-gradient for their parameters.
+gradient for their parameters. And parameters that are frozen for a turn of training and are moved in it all the same,
+because their optimizer takes zeros for a gradient.
 
 ## Why is this bad
 `requires_grad` belongs to tensors. A module takes an attribute of any name, so the assignment raises nothing and
 changes nothing: a frozen encoder, prior or feature network is trained on, and what was to be held to it moves along.
+
+An optimizer leaves out a parameter whose gradient is None. Where it is a tensor of zeros, as after
+`zero_grad(set_to_none=False)`, Adam and SGD with momentum go on along what they remember, and weight decay pulls.
 
 Source: the PyTorch documentation of torch.nn.Module.requires_grad_.
 

@@ -2,7 +2,8 @@
 
 Observed on the model after its step: `module.requires_grad = False` gives the module an attribute that torch knows nothing of, and its
 parameters go on learning. Exempt are modules whose code reads that attribute, or has its own way to set it, modules that the loss does
-not reach, and those that no optimizer of the step holds.
+not reach, and those that no optimizer of the step holds. Parameters that are frozen for a turn, and moved by the memory of their
+optimizer, are `frozen_steps`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,30 @@ from torch import nn
 from vaelint.core.finding import Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.training.frozen_steps import moved_while_frozen
 from vaelint.record.record import Record
 from vaelint.rule import Found
 
 _NAME = "requires_grad"
 _WALKS = frozenset({"children", "modules", "named_children", "named_modules"})
+
+
+@law("frozen-turns-stay", "an optimizer's step leaves what is frozen for the turn where it was", covered=("VAE921",), cost="all")
+def frozen_turns_stay(bench: Bench) -> Iterator[Broken]:
+    """Several runs of the step on one model: networks take turns."""
+    moved = moved_while_frozen(bench)
+    if moved is None:
+        return
+    found = Found(
+        moved.place,
+        label="leaves zeros for gradients" if moved.clears else "moves parameters that are frozen, along an old gradient",
+        why="the optimizer takes zeros, or what is left of an earlier turn, for a gradient: momentum and weight decay move "
+        f"{len(moved.names)} parameters that are frozen in this turn, {moved.names[0]} among them",
+        help="zero_grad(set_to_none=True) where they are frozen: what has no gradient is left out; or an optimizer for each part",
+        facts={"parameters": moved.names},
+    )
+    text = f"in run {moved.runs} {len(moved.names)} parameters that are frozen are moved by their optimizer"
+    yield Broken("freeze-without-effect", found, "what is frozen for a turn stays", text)
 
 
 @law("what-is-frozen-stays", "a module that is frozen has no parameter that learns", covered=("VAE921",))

@@ -10,16 +10,17 @@ made smaller each time before the new one is added: a momentum of the code's own
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 
 from vaelint.core.finding import Label, Span
-from vaelint.experiment.runs import Built
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record.record import Record
+from vaelint.trace.recorded_run import Built
 
 _SEEDS = (1, 2)
 _ALIKE = 0.02  # of the way of the second run
@@ -40,7 +41,9 @@ class Left:
     @property
     def label(self) -> str:
         """What happens at the place."""
-        return "clears other gradients than those that this step fills" if self.clears else "adds to gradients that an earlier step has used"
+        return (
+            "clears other gradients than those that this step fills" if self.clears else "adds to gradients that an earlier step has used"
+        )
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -98,7 +101,7 @@ def _gradients(built: Built) -> Named:
 
 
 def _apart(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> float:
-    return float(sum((one[n] - other[n]).square().sum() for n in one if n in other)) ** 0.5
+    return math.sqrt(sum(float((one[n] - other[n]).square().sum()) for n in one if n in other))
 
 
 def _is_added(left: Named, after: Named, without: Named, kept: list[str]) -> bool:
