@@ -1,7 +1,7 @@
 """Law A10, for priors that learn: what is generated starts from the prior that the KL trains.
 
-Intervention: the model's own function that draws and decodes is run, with the conditions of the step where it asks for
-them. Parameters that the KL alone reads are the prior's: a conditional network, the means of a mixture, pseudo-inputs, a flow. Where a
+Intervention: the model's own functions that draw and decode are run, whatever they are called, with the conditions of the step where
+they ask for them. Parameters that the KL alone reads are the prior's: a conditional network, the means of a mixture, pseudo-inputs, a flow. Where a
 function draws noise, decodes it and asks no encoder, it must read some of them.
 
 Exempt are networks that see the data themselves (an auxiliary posterior), functions whose arguments are neither a number nor an input of
@@ -14,6 +14,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from vaelint.rule import Found
 from vaelint.step.step import Outcome
 
 GENERATES = re.compile(r"(sample|generate|dream|imagine)", re.IGNORECASE)
+_DRAWS = frozenset({"randn", "randn_like", "normal", "normal_", "sample", "rsample"})
+_LEAVES = frozenset({"backward", "step", "save", "open", "write", "train_step", "print"})
 _COUNTS = re.compile(r"(n|k|b|num|number|count|size|bs|batch|(n|num|batch)_?[a-z]+)")
 _STEPS = re.compile(r"(t|steps|length|horizon|frames|(seq|max)_?[a-z]+|n_?steps)")
 _FEW = 4
@@ -104,7 +107,7 @@ def functions_of(bench: Bench) -> Iterator[tuple[str, Callable[..., Any]]]:
 def called(bench: Bench, function: Callable[..., Any]) -> Record | None:
     """The record of one call with the step's conditions; None where it asks for something else, or fails."""
     runner = bench.base.runner
-    if not GENERATES.search(function.__name__) or function.__name__.startswith("__"):
+    if function.__name__.startswith("__") or not (GENERATES.search(function.__name__) or _draws_for_itself(bench, function)):
         return None
     asked = list(inspect.signature(function).parameters.values())[1:]
     inputs = bench.model.record.inputs
@@ -128,6 +131,15 @@ def called(bench: Bench, function: Callable[..., Any]) -> Record | None:
 
     record = Runner(runner.tracer, step, runner.device, runner.sizes, _SECONDS).run()
     return record if record.failure is None else None
+
+
+def _draws_for_itself(bench: Bench, function: Callable[..., Any]) -> bool:
+    """Whether a function that the step does not run names a draw, and nothing that trains or that leaves anything behind."""
+    code = inspect.unwrap(function).__code__
+    places = {(Path(s.file).name, s.line) for n in bench.model.record.nodes for s in n.meta.get("stack") or ()}
+    lines = {line for _, _, line in code.co_lines() if line is not None and line > code.co_firstlineno}
+    is_run = any((Path(code.co_filename).name, line) in places for line in lines)
+    return not is_run and not _DRAWS.isdisjoint(code.co_names) and _LEAVES.isdisjoint(code.co_names)
 
 
 def _decoded_noise(record: Record, decoder: set[str], widths: set[int]) -> fx.Node | None:
