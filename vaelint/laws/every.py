@@ -44,7 +44,7 @@ from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
 from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
-from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
+from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import later_batches, lost_values, own_noise, placed_rows, seen_samples, separate_samples, written_batch
@@ -96,6 +96,7 @@ __all__ = [
     "nearest_points",
     "noise_arrives",
     "one_way_gradients",
+    "other_table",
     "other_units",
     "overwritten_turns",
     "own_gradients",
