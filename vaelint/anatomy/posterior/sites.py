@@ -373,10 +373,10 @@ def _is_output(node: fx.Node, flow: Flow) -> bool:
 
 
 def _decoded(site: Site, flow: Flow) -> bool:
-    return any(ops.uses_parameter(n) or _product_with_learned(n, flow) for n in flow.descendants(site.z) if n is not site.z)
+    return any(ops.uses_parameter(n) or multiplies_learned(n, flow) for n in flow.descendants(site.z) if n is not site.z)
 
 
-def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
+def multiplies_learned(node: fx.Node, flow: Flow) -> bool:
     """A product with something made of parameters alone: topic words, loadings that are kept positive."""
     return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
 

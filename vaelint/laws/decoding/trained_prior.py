@@ -1,8 +1,8 @@
 """Law A10, for priors that learn: what is generated starts from the prior that the KL trains.
 
-Intervention: the model's own functions that draw and decode are run, whatever they are called, with the conditions of the step where
-they ask for them. Parameters that the KL alone reads are the prior's: a conditional network, the means of a mixture, pseudo-inputs, a flow. Where a
-function draws noise, decodes it and asks no encoder, it must read some of them.
+Intervention: the model's own functions that draw and decode are run, whatever they are called, with the conditions of the step where they
+ask for them. Parameters that the KL alone reads are the prior's: a conditional network, the means of a mixture, pseudo-inputs, a flow.
+Where a function draws noise, decodes it and asks no encoder, it must read some of them.
 
 Exempt are networks that see the data themselves (an auxiliary posterior), functions whose arguments are neither a number nor an input of
 the step, and models of which another function reads the prior.

@@ -5,7 +5,7 @@ Source: Amari & Nagaoka 2000, Methods of information geometry, section 3.2 (all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -52,6 +52,7 @@ class Lowest:
     term: Term
     heads: Sequence[fx.Node]
     others: Sequence[fx.Node]
+    levels: tuple[float, float] = (0.0, 1.0)  # two values of the noise
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -146,16 +147,32 @@ class Lowest:
 
         All f-divergences and Renyi divergences do, of any order and direction; the divergence of another distribution does not.
         """
+
+        def of(way: list[torch.Tensor], ahead: list[torch.Tensor], behind: list[torch.Tensor]) -> float:
+            (m1, s1), (m0, s0) = (self._moments(side, draw, noise) for side in (ahead, behind))
+            return float((((m1 - m0).square() + 2 * (s1 - s0).square()) / (s1 + s0).square()).sum()) / _STEP**2
+
+        return self._is_bent(of, ())
+
+    def is_bent_in_proportion(self, information: Callable[[Mapping[fx.Node, torch.Tensor], list[torch.Tensor]], float]) -> bool:
+        """The same for a draw of any family, whose information is given."""
+        *_, at = self._found
+        own = dict(zip(self.heads, at, strict=True))
+        return self._is_bent(lambda way, *_: information(own, way), self._whole_ways(at))
+
+    def _is_bent(
+        self, information: Callable[[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]], float], more: Iterable[list[torch.Tensor]]
+    ) -> bool:
+        """Whether it grows in one proportion to the information of a direction: a single raw value, and further ones."""
         *_, at = self._found
         ratios = []
-        for way in self._ways(at):
+        for way in (*self._ways(at), *more):
             ahead, behind = ([v + sign * _STEP * w for v, w in zip(at, way, strict=True)] for sign in (1, -1))
             up, down = (self._slopes([v.clone().requires_grad_() for v in side]) for side in (ahead, behind))
             bend = sum(float(((a - b) * w).sum()) for a, b, w in zip(up, down, way, strict=True)) / (2 * _STEP)
-            (m1, s1), (m0, s0) = (self._moments(side, draw, noise) for side in (ahead, behind))
-            information = float((((m1 - m0).square() + 2 * (s1 - s0).square()) / (s1 + s0).square()).sum()) / _STEP**2
-            if information > _NEAR:
-                ratios.append(bend / information)
+            size = information(way, ahead, behind)
+            if size > _NEAR:
+                ratios.append(bend / size)
         return bool(ratios) and min(ratios) > 0 and max(ratios) - min(ratios) <= _ALIKE * max(ratios)
 
     def is_bounded(self, draw: fx.Node, noise: fx.Node) -> bool:
@@ -207,8 +224,18 @@ class Lowest:
                 way[k][0].view(-1)[place] = 1.0
                 yield way
 
+    @staticmethod
+    def _whole_ways(at: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+        """All entries of the first row together, up or down: what two of them do to each other."""
+        generator = torch.Generator().manual_seed(5)
+        for _ in range(_DIRECTIONS):
+            way = [torch.zeros(v.shape, dtype=v.dtype) for v in at]
+            for w in way:
+                w[0] = torch.randint(0, 2, w[0].shape, generator=generator).to(w) * 2 - 1
+            yield way
+
     def _moments(self, values: Sequence[torch.Tensor], draw: fx.Node, noise: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
         replay, given = self.bench.model.replay, dict(zip(self.heads, values, strict=True))
         size = replay.shape_of(noise, self.sizes)
-        at = [replay([draw], {**self.held, **given, noise: torch.full(size, e).double()}, self.sizes)[draw] for e in (0.0, 1.0)]
+        at = [replay([draw], {**self.held, **given, noise: torch.full(size, e).double()}, self.sizes)[draw] for e in self.levels]
         return at[0], at[1] - at[0]

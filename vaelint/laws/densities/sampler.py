@@ -16,6 +16,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.noise import standard_deviation
+from vaelint.anatomy.posterior.sites import multiplies_learned
 from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
@@ -94,7 +95,7 @@ class Sampler:
         """The draws whose heads a term reads, where nothing but the decoder reads the draw itself."""
         flow = bench.model.flow
         front = {f for leaf in term.leaves for f in leaf.frontier}
-        layers = {n for n in flow.order if ops.uses_parameter(n)}
+        layers = {n for n in flow.order if ops.uses_parameter(n) or multiplies_learned(n, flow)}
         others = [leaf.node for other in bench.model.terms if other.role != "reconstruction" for leaf in other.leaves]
         read = flow.ancestors(*others, stop=layers) - layers
         used = flow.ancestors(*(leaf.node for other in bench.model.terms for leaf in other.leaves))
@@ -105,6 +106,12 @@ class Sampler:
 
     def run(self, heads: Mapping[fx.Node, torch.Tensor], held: Mapping[fx.Node, torch.Tensor]) -> Drawn:
         """Draws at heads with a row each, given as leaves; `held` are other values, the same in all rows. Raises ReplayError."""
+        return self.run_with_leaves(heads, held)[0]
+
+    def run_with_leaves(
+        self, heads: Mapping[fx.Node, torch.Tensor], held: Mapping[fx.Node, torch.Tensor]
+    ) -> tuple[Drawn, list[torch.Tensor], torch.Tensor]:
+        """The same, with the heads that each draw had, and its noise. Raises ReplayError."""
         given, log_p, mass, sizes = self.laid_out(heads, held)
         noise, rows = given[self.noise], next(iter(heads.values())).shape[0]
         points = sizes["B"] // rows
@@ -112,12 +119,30 @@ class Sampler:
         if not v.requires_grad or v.shape[:1] != (points * rows,):
             raise ReplayError("the draw does not move with the noise")
         if noise.numel() == 2 * v.numel():  # of a pair that adds up to one
-            return Drawn(v.reshape(points, rows, -1), log_p, mass)
+            return Drawn(v.reshape(points, rows, -1), log_p, mass), [given[h] for h in heads], noise
         (rate,) = torch.autograd.grad(v.sum(), [noise], create_graph=True)
         if rate.numel() != v.numel():
             raise ReplayError("the draw is not made element by element")
         log_q = log_p - rate.abs().clamp_min(1e-30).log().reshape(points, rows, -1)
-        return Drawn(v.reshape(points, rows, -1), log_q, mass)
+        return Drawn(v.reshape(points, rows, -1), log_q, mass), [given[h] for h in heads], noise
+
+    def quartiles(self) -> tuple[float, float]:
+        """Two values of the noise that enters, with half of it between them; 0 and 1 for a Gamma or Beta draw, without its own."""
+        if self.concentration is not None:
+            return 0.0, 1.0
+        model, levels = self.bench.model, self._levels(4)[0]
+        sizes = dict(model.record.sizes)
+        size, found = model.replay.shape_of(self.root, sizes), []
+        for level in (float(levels[0] + levels[1]) / 2, float(levels[2] + levels[3]) / 2):
+            drawn = torch.full(size, level, dtype=torch.float64)
+            found.append(
+                float(
+                    (model.replay([self.noise], {self.root: drawn}, sizes)[self.noise] if self.noise is not self.root else drawn).flatten()[
+                        0
+                    ]
+                )
+            )
+        return found[0], found[1]
 
     def laid_out(
         self, heads: Mapping[fx.Node, torch.Tensor], held: Mapping[fx.Node, torch.Tensor]

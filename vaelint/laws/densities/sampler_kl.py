@@ -27,6 +27,7 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
+from vaelint.laws.densities.information import information
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.densities.sampler import Drawn, Sampler
 from vaelint.laws.law import Broken, law
@@ -132,7 +133,8 @@ class ClosedForm:
     @cached_property
     def lowest(self) -> Lowest:
         """The term where it is least."""
-        return Lowest(self.bench, self.term, self.sampler.heads, self.others)
+        levels = {} if self.sampler.is_normal else {"levels": self.sampler.quartiles()}
+        return Lowest(self.bench, self.term, self.sampler.heads, self.others, **levels)
 
     def fault(self) -> tuple[float, fx.Node | None] | None:
         """What is left unexplained, and the addend that is off; None where the term is a KL, or something else on purpose."""
@@ -159,13 +161,15 @@ class ClosedForm:
     def _is_another_divergence(self) -> bool:
         """Whether the term is 0 where it is least, and for normal draws bends there as a divergence does, or is a distance of moments.
 
-        For other draws it must be 0 for one posterior only.
+        For other draws it must be 0 for one posterior only, and bend as the information of the draw, or be a distance of moments.
         """
         draw, noise = self.sampler.v, self.sampler.noise
         if not self.lowest.is_zero:
             return False
         if not self.sampler.is_normal:
-            return not self.lowest.is_zero_for_several(draw, noise)
+            bends = self.lowest.is_bent_in_proportion(lambda at, way: information(self.sampler, at, self.lowest.held, way))
+            is_other = bends or (self.sampler.concentration is None and self.lowest.is_bounded(draw, noise))
+            return is_other and not self.lowest.is_zero_for_several(draw, noise)
         return self.lowest.is_bent_as(draw, noise) or self.lowest.is_bounded(draw, noise)
 
     # --- the fit -------------------------------------------------------------------------------------------------------------
@@ -355,7 +359,7 @@ def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | No
     assert node is not None
     label = "this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior"
     calls = [s for s in node.meta["stack"][1:] if s is not None]
-    elsewhere = closed.lowest.is_zero and calls and not closed.lowest.is_zero_for_several(sampler.v, sampler.noise)
+    elsewhere = culprit is None and closed.lowest.is_zero and calls and not closed.lowest.is_zero_for_several(sampler.v, sampler.noise)
     # then the formula is right, and was given another distribution
     found = Found(
         calls[0] if elsewhere else model.where(node),

@@ -115,7 +115,7 @@ def _noting(bench: Bench, optimizers: list[torch.optim.Optimizer], written: list
 
     for o in optimizers:
         o.defaults = _Noting(o.defaults, lambda key, value, frame, o=o: note(o, key, value, frame, is_default=True))
-    kind.__setattr__ = setting  # type: ignore[method-assign]
+    kind.__setattr__ = setting  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
