@@ -213,6 +213,7 @@ def test_a_number_is_indexed_as_before_pytorch_0_4_and_nothing_else_is() -> None
                 exec(compile("torch.tensor(2.5)[index]", "train.py", "exec"), {"torch": torch, "index": index})
         with pytest.raises(IndexError):
             torch.tensor(2.5)[0]  # of a library
+        assert torch.tensor([torch.tensor(2.5), torch.tensor(1.5)]).tolist() == [2.5, 1.5]  # a number is no sequence
     assert float(names["read"]) == 2.5 and names["row"].shape == (3,)
     assert said == ["this PyTorch has no loss.data[0]: the script got the number itself"]
     assert "__getitem__" not in vars(torch.Tensor)

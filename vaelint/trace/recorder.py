@@ -196,7 +196,7 @@ class Recorder(TorchFunctionMode):
     # --- the calls -------------------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, func = kwargs or {}, getattr(func, "stands_for", func)
+        kwargs = kwargs or {}
         if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
         if self.paused or (self.live and func in _BACKWARD) or (self.over is not None and not self.over(func, args, sys._getframe(1))):

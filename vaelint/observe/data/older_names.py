@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from vaelint.observe.data.absent import Nothing
 from vaelint.observe.data.after_import import changed_when_imported
@@ -51,7 +52,7 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
     if numpy is not None:
         _numpy(numpy, note, own)
     try:
-        with changed_when_imported(changes), _first_of_a_number(note, own):
+        with changed_when_imported(changes), _FirstOfANumber(note, own):
             yield
     finally:
         if numpy is not None and "__getattr__" in kept:
@@ -60,33 +61,34 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
             del iterators.next
 
 
-@contextlib.contextmanager
-def _first_of_a_number(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
-    """`loss.data[0]`, as a number was read before PyTorch 0.4 (https://pytorch.org/blog/pytorch-0_4_0-migration-guide/)."""
-    original: Any = torch.Tensor.__getitem__
+class _FirstOfANumber(TorchFunctionMode):
+    """`loss.data[0]`, as a number was read before PyTorch 0.4 (https://pytorch.org/blog/pytorch-0_4_0-migration-guide/).
 
-    def getitem(self: Any, index: Any) -> Any:
+    Not by another `Tensor.__getitem__`: a function there makes each tensor a sequence, and `torch.tensor([a, b])` asks for its length.
+    """
+
+    def __init__(self, note: Note, own: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._note, self._own = note, own
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         try:
-            return original(self, index)
+            return func(*args, **kwargs or {})
         except IndexError:
-            if type(index) is not int or index != 0 or self.ndim or not _asks(own):
+            if func is not torch.Tensor.__getitem__ or type(args[1]) is not int or args[1] != 0 or args[0].ndim or not _asks(self._own):
                 raise
-            note("this PyTorch has no loss.data[0]: the script got the number itself")
-            return self
-
-    getitem.stands_for = original  # type: ignore[attr-defined]
-    tensor: Any = torch.Tensor
-    tensor.__getitem__ = getitem
-    try:
-        yield
-    finally:
-        del tensor.__getitem__
+            self._note("this PyTorch has no loss.data[0]: the script got the number itself")
+            return args[0]
 
 
 def _asks(own: Callable[[str], bool]) -> bool:
     """Whether it is the script that asks a module for a name."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and (frame.f_globals.get("__name__") == __name__ or frame.f_code.co_filename.startswith("<")):
+    while frame.f_back is not None and (
+        frame.f_globals.get("__name__") == __name__
+        or frame.f_code.co_filename.startswith("<")
+        or frame.f_code.co_name == "__torch_function__"
+    ):
         frame = frame.f_back
     return own(frame.f_code.co_filename)
 
