@@ -118,6 +118,8 @@ def _compares(node: fx.Node, from_raw: list[fx.Node], from_data: list[fx.Node], 
     """Whether an operation holds decoder output and data against each other."""
     if ops.op(node) == "add" and all(n in flow.learned for n in from_data):
         return False  # a layer's answer to a condition, put into the decoder
+    if isinstance(value := from_raw[0].meta.get("val"), torch.Tensor) and not (value.is_floating_point() or value.is_complex()):
+        return False  # where a score is infinite and a count is 0
     if ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data) or picks_class(node, flow):
         return True
     if ops.op(node) not in ("sub", "rsub"):
@@ -270,8 +272,10 @@ def recon_gradient(
     def values(node: fx.Node) -> torch.Tensor:
         return _values(pair, node, shapes.get(node) or replay.shape_of(node, sizes), fill, generator)
 
-    r = values(pair.recon).requires_grad_()
-    overrides[pair.recon] = r.clone()
+    r = values(pair.recon)
+    if not r.is_floating_point():  # whole numbers have no gradient
+        return r, None, None
+    overrides[pair.recon] = r.requires_grad_().clone()
     t = None
     if pair.target is not None:
         t = values(pair.target)
