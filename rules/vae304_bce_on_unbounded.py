@@ -2,7 +2,7 @@
 
 ## What it does
 Finds Bernoulli likelihoods on probabilities whose argument is a raw layer output, and distributions of the decoder whose
-`probs` can leave [0, 1].
+`probs` can leave [0, 1], or are negative where torch divides them by their sum.
 
 ## Why is this bad
 -x log y - (1 - x) log(1 - y) needs y in [0, 1]; outside, torch raises on the CPU and asserts on the device (which
@@ -27,6 +27,7 @@ Never.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
@@ -60,6 +61,16 @@ def check(model: Model, improbable: list[tuple[MadeDistribution, fx.Node]]) -> F
             claim=claims.Raises("binary cross-entropy raises, or is not finite", node=fact.pair.recon, low=0.0, high=1.0),
         )
     for made, probability in improbable:
+        if probability is not made.parameters["probs"]:
+            yield Found(
+                made.stack[0],
+                label=f"{made.family} is given probabilities that can be negative",
+                labels=model.labels((probability, "can be below 0")),
+                why="they are divided by their sum, and nothing raises: of logarithms the least likely value gets the largest share",
+                help="give logits and log-probabilities as logits=",
+                claim=claims.ValueRange("the probability is negative", node=probability, outside=(0.0, math.inf)),
+            )
+            continue
         yield Found(
             made.stack[0],
             label=f"{made.family} is given a probability",
