@@ -3,8 +3,10 @@
 ## What it does
 Looks at the sites that a step of `pyro.infer.SVI` samples in the guide and in the model: at their shapes, plates and
 weights, and at which of them are observed. Reports model and guide that are exchanged, a draw that lacks `.to_event`,
-rows that no plate declares, a plate at another axis than its rows, a prior of another shape than the posterior, and a
-latent whose two densities are weighed differently.
+rows that no plate declares, a plate at another axis than its rows, a prior of another shape than the posterior, a
+latent whose two densities are weighed differently, and a draw of which only one of the two has a density: one that the
+guide makes and the model observes, or that the model makes from a learned prior and the guide does not know. What is
+marked as auxiliary, or summed over, needs no partner.
 
 ## Why is this bad
 Some of it raises far from its cause. Some of it runs: a `poutine.scale` around the model's site alone makes `log q -

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from vaelint.core.finding import Span
-from vaelint.trace.pyro_sites import Site, Sites
+from vaelint.record.guide_and_model import Site
+from vaelint.trace.pyro_sites import Sites
 
 B, D, L = 32, 784, 50
 DATA = (("data", -1, B),)
@@ -44,6 +45,12 @@ def seen(guide: list[Site], model: list[Site]) -> Sites:
         ([Q, replace(Q, name="extra", scale=2.0)], [P, X]),  # an auxiliary site of the guide
         ([replace(Q, batch=(), event=(B, L), plates=())], [replace(P, batch=(), event=(B, L), plates=()), X]),  # no plate, all one draw
         ([], [X]),
+        ([Q, replace(X, observed=False, alone=True)], [P, X]),  # auxiliary by its own word
+        ([Q, replace(X, scale=0.0, observed=False)], [P, X]),  # it does not count
+        ([Q, X], [P, X]),
+        ([Q], [P, X, replace(P, name="noise")]),  # nothing of it is learned
+        ([Q], [P, X, replace(P, name="y", learned=True, alone=True)]),  # all of its values are gone through
+        ([Q], [P, X, replace(P, name="w", law="Delta", learned=True)]),
     ],
 )
 def test_a_right_pair_is_silent(guide: list[Site], model: list[Site]) -> None:
@@ -58,6 +65,21 @@ def test_two_weights_of_one_latent() -> None:
     (found,) = sites.found or []
     assert found.span == Q.place and found.label == "'z': log q is weighed by 1"
     assert [(x.span, x.text) for x in found.labels] == [(P.place, "log p is weighed by 0.3")]
+
+
+def test_what_the_guide_draws_is_observed_in_the_model() -> None:
+    sites = seen([Q, replace(X, place=Span("vae.py", 22), observed=False)], [P, X])
+    sites.end()
+    (found,) = sites.found or []
+    assert found.span == Span("vae.py", 22) and found.label == "'x': the guide draws it, and the model observes it"
+    assert [(x.span, x.text) for x in found.labels] == [(X.place, "the model observes it")]
+
+
+def test_a_learned_latent_of_the_model_that_the_guide_does_not_draw() -> None:
+    sites = seen([Q], [P, X, replace(P, name="w", place=Span("vae.py", 11), learned=True)])
+    sites.end()
+    (found,) = sites.found or []
+    assert found.span == Span("vae.py", 11) and found.label == "'w': the model draws it, and the guide does not"
 
 
 def test_a_plate_at_another_axis_than_its_rows() -> None:

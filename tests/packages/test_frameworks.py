@@ -132,6 +132,15 @@ MODEL_Z, GUIDE_Z = f'z = pyro.sample("latent", {LATENT})', f'            pyro.sa
 SCALED = "with pyro.poutine.scale(scale=0.3):\n                "
 
 
+GUESS = """
+            guess = z_scale[:, :1].sigmoid().expand(-1, 64)
+            pyro.sample("obs", dist.Bernoulli(guess).to_event(1))
+
+
+def"""
+MORE = '\n            pyro.sample("more", dist.Normal(self.decoder(z), 1).to_event(1))'
+
+
 PAIRS = [
     ([("SVI(vae.model, vae.guide,", "SVI(vae.guide, vae.model,")], "SVI(vae", "model and guide are exchanged"),
     ([("validate_args=False).to_event(1)", "validate_args=False)")], 'pyro.sample("obs"', "64 independent draws"),
@@ -141,7 +150,10 @@ PAIRS = [
     ([("(x.shape[0], self.z_dim,", "(x.shape[0], 1,")], 'z = pyro.sample("latent"', "has a prior of (32, 1)"),
     ([(MODEL_Z, f"{SCALED}{MODEL_Z}")], 'pyro.sample("latent"', "log q is weighed by 1"),
     ([(MODEL_Z, f"{SCALED}{MODEL_Z}"), (GUIDE_Z, GUIDE_Z.replace("pyro.sample", f"{SCALED}pyro.sample", 1))], "", ""),
+    ([(GUIDE_Z, GUIDE_Z.replace("\n\n\ndef", GUESS))], "dist.Bernoulli(guess)", "the guide draws it, and the model observes it"),
+    ([(MODEL_Z, f"{MODEL_Z}{MORE}")], '"more"', "the guide does not"),
     ([("Trace_ELBO", "TraceMeanField_ELBO")], "", ""),
+    ([("Trace_ELBO()", "TraceEnum_ELBO(max_plate_nesting=1)"), ("Trace_ELBO\n", "TraceEnum_ELBO\n")], "", ""),
     ([('pyro.plate("data", x.shape[0])', 'pyro.plate("data", 60000, subsample=x)')], "", ""),
     ([("loss=Trace_ELBO()", "loss=Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)")], "", ""),
 ]  # fmt: skip
@@ -158,7 +170,7 @@ def test_a_guide_and_a_model_that_make_no_bound(tmp_path: Path, edits: list[tupl
     judged(observed(tmp_path, "svi.py"), text, place, said)
 
 
-BOUND = re.compile(r"loss=((?:Trace|TraceMeanField)_ELBO\(.*?\))\)\n")
+BOUND = re.compile(r"loss=((?:Trace|TraceMeanField|TraceEnum)_ELBO\(.*?\))\)\n")
 
 
 @pytest.mark.parametrize(("edits", "place", "said"), PAIRS)
@@ -175,7 +187,9 @@ def test_the_same_with_a_step(tmp_path: Path, edits: list[tuple[str, str]], plac
     judged(target, text, 'pyro.sample("obs"' if "exchanged" in said else place, said)
     if not said:
         assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"]
-        assert target["loss"]["terms"][0]["span"]["line"] == 1 + text[: text.index('pyro.sample("obs"')].count("\n")
+        lines = text.splitlines()
+        for term, name in zip(target["loss"]["terms"], ("obs", "latent"), strict=True):
+            assert f'pyro.sample("{name}"' in lines[term["span"]["line"] - 1]
 
 
 def judged(target: dict[str, Any], text: str, place: str, said: str) -> None:

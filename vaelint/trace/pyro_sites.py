@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Label, Span
+from vaelint.core.finding import Span
 from vaelint.core.sign import Found
-from vaelint.late import dataclass
+from vaelint.record.guide_and_model import Site, exchanged, no_bound
 from vaelint.record.sampled import Sampled
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.when_imported import when_imported
@@ -28,21 +28,6 @@ _PLATE = re.compile(
 _SITE = re.compile(r"at site ['\"](?P<site>[^'\"]*)['\"]")
 _WRAPPERS = ("Independent", "MaskedDistribution", "ExpandedDistribution", "ReshapedDistribution")
 _DRAWS = "num_particles_vectorized"  # the plate of draws that Pyro makes at once
-_NO_LAW = ("Delta", "Unit", "_Subsample")  # what says nothing of how likely a value is
-
-
-@dataclass(frozen=True)
-class Site:
-    """One `pyro.sample`, as it was drawn or observed."""
-
-    name: str
-    place: Span | None
-    batch: tuple[int, ...]  # of the distribution: draws that are independent of each other
-    event: tuple[int, ...]
-    plates: tuple[tuple[str, int, int], ...]  # name, axis, size
-    scale: Any
-    observed: bool
-    law: str  # the distribution's name
 
 
 class Sites:
@@ -78,7 +63,7 @@ class Sites:
         """An evaluation has run."""
         if self.found is None:
             guide, model = self.pair
-            self.found = [*scales_differ(guide, model), *misplaced(guide, model)]
+            self.found = list(no_bound(guide, model))
 
     @property
     def swapped(self) -> TargetError | None:
@@ -107,60 +92,6 @@ class Sites:
             other = next((s for s in guide if s.name == site.name), site)
             return _disagree(site, other)
         return None
-
-
-# --- what runs, and is no bound ------------------------------------------------------------------------------------------
-
-
-def exchanged(guide: list[Site], model: list[Site], svi: Span | None) -> Iterator[Found]:
-    """The guide has what is observed, and the model nothing."""
-    data = [s for s in guide if s.observed and s.law not in _NO_LAW]
-    if data and model and not any(s.observed for s in model):
-        labels = tuple(Label(s.place, f"the guide observes '{s.name}'") for s in data if s.place is not None)
-        yield Found(
-            svi or data[0].place, "model and guide are exchanged", labels,
-            why="the bound is that of the guide's likelihood under the model's draws: nothing is trained to explain the data",
-            help="SVI(model, guide, optimizer, loss): the model has the likelihood, the guide the posterior",
-        )  # fmt: skip
-
-
-def scales_differ(guide: list[Site], model: list[Site]) -> Iterator[Found]:
-    """A latent whose log q and log p are weighed differently: what is subtracted is no KL."""
-    known = {s.name: s for s in model}
-    for mine in guide:
-        other = known.get(mine.name)
-        if other is None or mine.law in _NO_LAW or other.law in _NO_LAW or _same(mine.scale, other.scale):
-            continue
-        labels = (Label(other.place, f"log p is weighed by {_shown(other.scale)}"),) if other.place is not None else ()
-        yield Found(
-            mine.place or other.place, f"'{mine.name}': log q is weighed by {_shown(mine.scale)}", labels,
-            why="with two weights log q - log p is not a KL: its minimum is not at the posterior the prior",
-            help="the same plate, subsampling and poutine.scale around the site in the guide and in the model",
-        )  # fmt: skip
-
-
-def misplaced(guide: list[Site], model: list[Site]) -> Iterator[Found]:
-    """A plate that stands at another axis than its rows: each row is drawn as often as there are rows."""
-    for site in (*guide, *model):
-        axes = {axis for _, axis, _ in site.plates}
-        for name, axis, size in site.plates:
-            own = [i for i, n in zip(range(-len(site.batch), 0), site.batch, strict=True) if n == size > 1 and i not in axes]
-            if own:
-                yield Found(
-                    site.place, f"'{site.name}': plate '{name}' is at axis {axis}, its {size} rows along axis {own[-1]}",
-                    why=f"the site is repeated along the plate: {size} draws for each row, and a loss {size} times as large",
-                    help=f'pyro.plate("{name}", ..., dim={own[-1]})',
-                )  # fmt: skip
-                return
-
-
-def _same(a: Any, b: Any) -> bool:
-    x, y = (torch.as_tensor(v, dtype=torch.float64).detach().cpu() for v in (a, b))
-    return bool(((x - y).abs() <= 1e-4 * torch.maximum(x.abs(), y.abs())).all())
-
-
-def _shown(scale: Any) -> str:
-    return f"{float(scale):.6g}" if not isinstance(scale, torch.Tensor) or scale.numel() == 1 else f"{len(scale)} weights"
 
 
 # --- what raises ---------------------------------------------------------------------------------------------------------
@@ -347,10 +278,11 @@ def _at_their_sites(trace: Any, places: dict[int, tuple[Span, ...]], spans: Span
 
 
 def _site(name: str, site: dict[str, Any], stack: tuple[Span, ...]) -> Site:
-    fn = site["fn"]
+    fn, infer = site["fn"], site.get("infer") or {}
     return Site(
         name, stack[0] if stack else None, tuple(getattr(fn, "batch_shape", ())), tuple(getattr(fn, "event_shape", ())), _plates(site),
         site.get("scale", 1.0), bool(site.get("is_observed")), _law(fn),
+        learned=_is_learned(fn), alone=bool(infer.get("is_auxiliary")) or infer.get("_enumerate_dim") is not None,
     )  # fmt: skip
 
 
@@ -372,6 +304,15 @@ def _plates(site: dict[str, Any]) -> tuple[tuple[str, int, int], ...]:
     found = [f for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None)]
     sizes = [axes[f.dim] if f.size < 0 and -len(axes) <= f.dim else f.size for f in found]  # `plate("data")` has any size
     return tuple((f.name, f.dim, size) for f, size in zip(found, sizes, strict=True))
+
+
+def _is_learned(fn: Any) -> bool:
+    """Whether a parameter of a distribution has a gradient."""
+    while hasattr(fn, "base_dist"):
+        if any(list(getattr(t, "parameters", list)()) for t in getattr(fn, "transforms", ())):
+            return True
+        fn = fn.base_dist
+    return any(isinstance(v, torch.Tensor) and v.requires_grad for v in vars(fn).values())
 
 
 def _law(fn: Any) -> str:

@@ -17,7 +17,7 @@ from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
 from vaelint.anatomy.loss.logged_names import name_rows
 from vaelint.anatomy.loss.published import importance_samples, known_divergence
-from vaelint.anatomy.loss.sampled_terms import SampledTerm, balance_of, sampled_terms, sums_over
+from vaelint.anatomy.loss.sampled_terms import SampledTerm, averages_over, balance_of, sampled_terms, sums_over
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.loss.unsettled import why_no_beta
 from vaelint.anatomy.model import Model
@@ -99,7 +99,7 @@ def describe_loss(model: Model) -> dict[str, Any]:
     if not model.has_loss:
         return {}
     sites = sampled_terms(model)
-    if sites and sums_over(model):
+    if sites and (sums_over(model) or averages_over(model)):
         return _of_sites(model, sites)
     found = _of_structure(model)
     return _of_sites(model, sites) if sites and not _is_measured(found, balance_of(sites)) else found
@@ -164,9 +164,12 @@ def _of_structure(model: Model) -> dict[str, Any]:
 def _of_sites(model: Model, sites: list[SampledTerm]) -> dict[str, Any]:
     """The bound of a probabilistic program, by its sample sites."""
     rows = [_row(model, t.role, t.words, t.scaling, (), 0.0, t.node, "") | {"reduction": ""} for t in sites]
-    value = balance_of(sites)
+    alone = [t.shown for t in sites if t.is_alone]
+    value = balance_of(sites) if not alone else None
     points = any(t.is_point for t in sites)
     words = _several_weights(sites) if value is None else "an ELBO" if abs(value - 1) < 1e-3 else f"beta-VAE, beta = {value:.6g}"
+    if alone:
+        words = f"no bound on the evidence: only one of guide and model has a density for the draw of {', '.join(alone)}"
     words += "; with a latent that is summed over" if sums_over(model) else ""
     return {
         "terms": rows,
@@ -202,6 +205,10 @@ def _placed(model: Model, k: KlFact) -> fx.Node | None:
     place = model.where(k.term.core)
     if place is not None and place != model.where(model.record.loss):
         return k.term.core
+    inside = model.flow.ancestors(*(leaf.node for leaf in k.term.leaves))
+    drawn = {s.name: n for n in model.record.graph.nodes if n in inside and (s := n.meta.get("sampled")) and s.of_guide and not s.observed}
+    if len(drawn) == 1:  # a bound that sums over values packs the densities anew
+        return next(iter(drawn.values()))
     heads = {h for s in model.sites for h in s.heads}
     placed = [leaf for leaf in k.term.leaves if model.where(leaf.node) not in (None, place)]
     return next((leaf.node for leaf in sorted(placed, key=lambda leaf: heads.isdisjoint(leaf.frontier))), k.term.core)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _ALIKE = 1e-4
+_POINTS = ("Delta", "Unit")  # what says nothing of how likely a value is
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class SampledTerm:
     scaling: Scaling | None
     plates: tuple[str, ...]
     is_point: bool = False  # a latent whose guide is a point: the prior at it is no KL
+    is_alone: bool = False  # guide or model draws it, and the other has no density of the draw
 
     @property
     def shown(self) -> str:
@@ -59,6 +61,11 @@ class SampledTerm:
 def sums_over(model: Model) -> bool:
     """Whether the bound goes through all values of a latent."""
     return any(s.summed for n in model.record.graph.nodes if (s := n.meta.get("sampled")) is not None)
+
+
+def averages_over(model: Model) -> bool:
+    """Whether the bound is an average over several draws that are made one after another: the terms of one alone are half of it."""
+    return any(s.particle for n in model.record.graph.nodes if (s := n.meta.get("sampled")) is not None)
 
 
 @per_model
@@ -109,7 +116,7 @@ class _Sites:
         self._weights: dict[int, dict[fx.Node, float]] = {}  # by the size of the batch
         self._summed = list(dict.fromkeys(s.name for s in densities if s.summed))
         of_model = {s.name for s in densities if not s.of_guide or s.divergence}
-        self._drawn_for = [s.name for s in densities if s.of_guide and s.name not in of_model and s.law not in ("Delta", "Unit")]
+        self._drawn_for = [s.name for s in densities if s.of_guide and s.name not in of_model and s.law not in _POINTS]
 
     def terms_of(self, name: str) -> Iterable[SampledTerm]:
         """What the loss has of a site."""
@@ -124,10 +131,13 @@ class _Sites:
                 yield self._term(
                     "other" if unit else "reconstruction", "factor {}" if unit else f"{model[0].law} likelihood of {{}}", model
                 )
+            if guide and not guide[0].observed and guide[0].law not in _POINTS:
+                yield replace(self._term("other", f"log q of {{}} ({guide[0].law}), drawn where the model observes", guide), is_alone=True)
         elif model and guide:
             yield self._latent(model, guide[0])
         elif model:
-            yield self._term("prior", f"log prior of {{}} ({model[0].law}), with no posterior", model)
+            found = self._term("prior", f"log prior of {{}} ({model[0].law}), with no posterior", model)
+            yield replace(found, is_alone=not model[0].summed and found.node in self._model.flow.learned)
         elif guide and guide[0].law == "Unit":
             yield self._term("other", "factor {} of the guide", guide)
         elif guide and guide[0].name in self._drawn_for:
