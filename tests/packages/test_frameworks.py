@@ -299,6 +299,20 @@ def test_a_class_that_is_drawn_has_a_score_function(tmp_path: Path) -> None:
     needs("pyro")
     target = observed(tmp_path, _edited(tmp_path, DRAWN))
     assert (target["status"], target["findings"]) == ("clean", []), target
+    kernels = [t["kernel"] for t in target["loss"]["terms"]]
+    assert kernels[1:] == ["Monte Carlo KL of 'y' (OneHotCategorical), by the score function", "Monte Carlo KL of 'z' (Normal)"]
+
+
+@pytest.mark.parametrize("bound", ["Trace_ELBO", "TraceMeanField_ELBO"])
+def test_a_latent_that_is_a_point_has_its_prior_and_no_kl(tmp_path: Path, bound: str) -> None:
+    needs("pyro")
+    text = (DATA / "svi.py").read_text().replace("Trace_ELBO", bound)
+    text = text.replace(GUIDE_Z, GUIDE_Z.replace(LATENT, "dist.Delta(z_loc, event_dim=1)"))
+    (tmp_path / "svi.py").write_text(text)
+    target = observed(tmp_path, "svi.py")
+    rows = [(t["role"], t["kernel"], t["value"]) for t in target["loss"]["terms"]]
+    assert rows[1:] == [("prior", "log prior of 'latent' at a point (Normal)", pytest.approx(1))]
+    assert target["loss"]["objective"].endswith("with a latent that is a point")
 
 
 def _edited(folder: Path, edits: list[tuple[str, str]]) -> str:
