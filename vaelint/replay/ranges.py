@@ -56,6 +56,8 @@ def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
 
     def made_of(n: fx.Node) -> list[fx.Node] | None:
         sources = [s for s in ops.value_inputs(n) if s in flow.data]
+        if ops.op(n) in ("getitem", "masked_select"):  # a mask picks by what it is made of: `x[x != -1]` is never -1
+            sources = [s for s in sources if not _is_bool(s)]
         if any(ops.is_opaque(s) for s in sources):
             sources = []  # one of several results of a layer
         through = ops.op(n) in _THROUGH or (ops.op(n) in ops.LINEAR_REDUCE and n not in flow.learned)  # a library size

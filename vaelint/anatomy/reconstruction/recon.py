@@ -120,11 +120,18 @@ def _compares(node: fx.Node, from_raw: list[fx.Node], from_data: list[fx.Node], 
         return False  # a layer's answer to a condition, put into the decoder
     if isinstance(value := from_raw[0].meta.get("val"), torch.Tensor) and not (value.is_floating_point() or value.is_complex()):
         return False  # where a score is infinite and a count is 0
+    if ops.op(node) in ("getitem", "masked_select") and all(_is_mask(n) for n in from_data):
+        return False  # `out[target != -1]` picks what is compared
     if ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data) or picks_class(node, flow):
         return True
     if ops.op(node) not in ("sub", "rsub"):
         return False
     return _is_repeated(from_raw[0], from_data[0], drawn) or _is_stacked(from_raw[0], from_data[0], flow)
+
+
+def _is_mask(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype is torch.bool
 
 
 def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
