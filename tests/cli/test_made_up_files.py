@@ -189,6 +189,22 @@ def test_the_data_sets_of_a_keras_that_is_not_installed_are_there_for_the_script
     assert len(said) == 2 and "keras" not in sys.modules and "tensorflow" not in sys.modules
 
 
+def test_files_that_the_hubs_library_reads_are_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library keeps what it makes of them in its cache, below the home folder, where a watched script writes nothing."""
+    (tmp_path / "datasets.py").write_text(
+        "def load_dataset(path, cache_dir=None, **how):\n    if cache_dir is None:\n        raise OSError(path)\n    return path, how\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    with library_data("auto", lambda what: None):
+        module = importlib.import_module("datasets")
+        assert module.load_dataset("imagefolder", data_dir="images") == ("imagefolder", {"data_dir": "images"})
+        assert module.load_dataset(str(tmp_path))[0] == str(tmp_path)
+        with pytest.raises(FileNotFoundError, match="this data set is not known"):
+            module.load_dataset("someone/words", data_files="a.csv")
+    sys.modules.pop("datasets", None)
+
+
 def test_a_module_is_changed_when_it_is_imported_and_not_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "some_library.py").write_text("def fetch():\n    raise OSError('no network')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

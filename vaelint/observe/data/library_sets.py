@@ -9,7 +9,9 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -209,9 +211,21 @@ def _hub(note: Note, data: str) -> dict[str, Change]:
             return module.DatasetDict(splits) if split is None else splits[str(split).partition("[")[0].partition("+")[0]]
 
         if hasattr(module, "load_dataset"):  # else a package of the repository has that name
-            module.load_dataset = where_absent(module.load_dataset, made, data)
+            module.load_dataset = _of_files(module.load_dataset, where_absent(module.load_dataset, made, data))
 
     return {"datasets": changed}
+
+
+def _of_files(original: Callable[..., Any], of_hub: Callable[..., Any]) -> Callable[..., Any]:
+    """Files of one's own are loaded as they are, past the library's cache, where nothing may be written."""
+
+    def load(path: str, *args: Any, **kwargs: Any) -> Any:
+        told = "/" not in path and (kwargs.get("data_files") is not None or kwargs.get("data_dir") is not None)
+        if not told and not Path(path).exists():
+            return of_hub(path, *args, **kwargs)
+        return original(path, *args, **{**kwargs, "cache_dir": tempfile.mkdtemp()})
+
+    return load
 
 
 # --- Pyro ----------------------------------------------------------------------------------------------------------------
