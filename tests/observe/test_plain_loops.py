@@ -144,3 +144,35 @@ for epoch in range(20):
 @pytest.mark.parametrize("batches", ["torch.utils.data.DataLoader(data, batch_size=16)", "data.split(16)"])
 def test_values_that_each_turn_refines_are_no_training(batches: str, tmp_path: Path) -> None:
     assert observed(tmp_path, REFINED.replace("BATCHES", batches)) == set()
+
+
+BOUND = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.p = nn.Linear(14, 8), nn.Linear(4, 14)
+        self.decode = self.decoded
+
+    def decoded(self, z):
+        return self.p(z)
+
+    def forward(self, x):
+        mu, logvar = self.q(x).chunk(2, 1)
+        y = self.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
+        return (y - x).pow(2).sum(1).mean() + 0.5 * (mu.pow(2) + logvar.exp() - 1 - logvar).sum(1).mean()
+
+model = VAE()
+for x in torch.utils.data.DataLoader(torch.randn(70, 14), batch_size=14):
+    model(x).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-3 * parameter.grad
+            parameter.grad = None
+"""
+
+
+def test_a_network_that_keeps_a_method_of_its_own_is_observed(tmp_path: Path) -> None:
+    assert observed(tmp_path, BOUND) == set()

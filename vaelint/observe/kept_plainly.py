@@ -15,9 +15,12 @@ _DEEP = 4
 def without_kept(tops: list[nn.Module], moved: Collection[int], own_class: Callable[[type], bool]) -> list[nn.Module]:
     """The networks but for those that another one keeps in a list or dict, in a closure, or in an object of the user's that is no module.
 
-    One whose parameters an optimizer holds (their ids are `moved`) stays.
+    One whose parameters an optimizer holds (their ids are `moved`) stays. A network that keeps a method of its own is kept by no other.
     """
-    kept = {id(m) for top in tops for part in top.modules() for m in _kept_by(part, own_class)}
+    kept = set[int]()
+    for top in tops:
+        registered = list(top.modules())
+        kept |= {id(m) for part in registered for m in _kept_by(part, own_class)} - {id(m) for m in registered}
     return [m for m in tops if id(m) not in kept or any(id(p) in moved for p in m.parameters())]
 
 
