@@ -13,14 +13,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
-from vaelint.discover.guessed_options import guessed_ways, likest, unset_numbers, unset_options
+from vaelint.discover.guessed_options import guessed_ways, likest, plain_words, unset_numbers, unset_options
 from vaelint.discover.sources import Sources, names_called, tree_of
 from vaelint.discover.starting import starts
+from vaelint.discover.subcommands import training_command
 from vaelint.discover.told_options import texts_of, told_values, value_of_option
 from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
+_CONTINUED = re.compile(r"\\[ \t]*\n")  # texts have blanks behind the backslash, which a shell would not read so
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
@@ -69,7 +71,8 @@ def _entry(file: Path, folder: Path, told: list[tuple[str, ...]], sources: Sourc
     ways = told
     reach = [t for t in map(tree_of, sorted(sources.imported_by(file))) if t is not None]
     tree = tree_of(file) or ast.Module([], [])
-    bare = _by_itself(file, folder, tree)
+    command, reach = training_command(reach)
+    bare = (*_by_itself(file, folder, tree), *command)
     given = told_values(folder, file.name)
     filled, lacks = filled_options(reach, lambda option: value_of_option(option, given))
     choices = chosen_ways(reach)
@@ -80,6 +83,8 @@ def _entry(file: Path, folder: Path, told: list[tuple[str, ...]], sources: Sourc
         alone.append((*bare, *filled, *unset))
     if numbers := unset_numbers(reach):
         alone.append((*bare, *filled, *unset, *numbers))
+    if not told and (plain := plain_words(tree, reach)):
+        alone.append((*bare, *plain))
     if "LightningCLI" in names_called(tree):
         alone = [*((*bare, "fit", "--config", c) for c in likest(file.name, folder)), (*bare, "fit")]
     if lacks:
@@ -130,7 +135,7 @@ def _commands(file: Path) -> Iterator[Sequence[str]]:
 
 def commands_in(text: str) -> Iterator[Sequence[str]]:
     """The words after `python` of the commands that a text holds, those that can be taken as they are."""
-    for match in _COMMAND.finditer(text.replace("\\\n", " ")):
+    for match in _COMMAND.finditer(_CONTINUED.sub(" ", text)):
         said = _TO_FILE.sub("", match["words"])
         if _NO_VALUE.search(said) or _SAYS.search(said):
             continue

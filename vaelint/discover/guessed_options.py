@@ -18,6 +18,7 @@ _NAME = re.compile(
     r"(^|_)(name|run|exp|experiment|tag|id|title|comment|project|out|output|save|log|logs|results?|ckpt|checkpoints?)(_|$|dir|path|name|id)"
 )
 _DATA = re.compile(r"data|(^|_)(root|images?|corpus)(_|$)")
+_FILE = re.compile(r"(^|_)(file(name)?|path|csv|txt|text|corpus)s?$")
 _WORD = re.compile(r"[a-z0-9]+")
 _MOST = 3
 _WAYS = 4
@@ -42,7 +43,7 @@ def guessed_ways(
 def unset_options(trees: Sequence[ast.Module], folder: Path, script: str = "") -> tuple[str, ...]:
     """Options that argparse does not ask for, that have no value, and that are called like data, configurations or names, each with one."""
     found: list[str] = []
-    for option in options_of(trees):
+    for option in {o.typed: o for o in options_of(trees)}.values():
         kind = option.given.get("type")
         text = kind is None or (isinstance(kind, ast.Name) and kind.id == "str")
         stored = option.value("action") in (None, "store")
@@ -65,6 +66,19 @@ def unset_numbers(trees: Sequence[ast.Module]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def plain_words(tree: ast.Module, trees: Sequence[ast.Module]) -> tuple[str, ...]:
+    """What a script that reads `sys.argv` itself may be given: names of files of the kind that its code reads."""
+    places = [
+        n.slice.value for n in ast.walk(tree) if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Constant) and _is_argv(n.value)
+    ]
+    kind = _kind_of_file(trees)
+    return tuple(f"data{kind}" for _ in range(max((p for p in places if isinstance(p, int)), default=0))) if kind else ()
+
+
+def _is_argv(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr == "argv") or (isinstance(node, ast.Name) and node.id == "argv")
+
+
 def guesses(option: Option, trees: Sequence[ast.Module], folder: Path, script: str = "") -> list[str]:
     """Values that may do for an option that has to be given, the likeliest first; none where nothing tells one.
 
@@ -72,7 +86,7 @@ def guesses(option: Option, trees: Sequence[ast.Module], folder: Path, script: s
     """
     kind = option.given.get("type")
     if _CONFIGURATION.search(option.dest):
-        return likest(script, folder)
+        return likest(script, folder, trees)
     if isinstance(kind, ast.Name) and kind.id == "float":
         return ["1.0"]
     if words := _compared(option.dest, trees):
@@ -80,7 +94,24 @@ def guesses(option: Option, trees: Sequence[ast.Module], folder: Path, script: s
     if _DATA.search(option.dest):
         there = [p.name for p in sorted(folder.glob("data*")) if p.is_dir() and not (p / "__init__.py").exists()]
         return [*there, "data"][:1]
+    if _FILE.search(option.dest) and (ending := _kind_of_file(trees)):
+        return [f"{option.dest}{ending}"]
     return [option.dest] if _NAME.search(option.dest) or option.dest.startswith("model") else []
+
+
+def _kind_of_file(trees: Sequence[ast.Module]) -> str:
+    """The ending of the files that the code reads: tables, or texts by their lines; "" where it reads neither."""
+    called = {n.attr for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    if called & {"read_csv", "read_table"}:
+        return ".csv"
+    items = [item for tree in trees for n in ast.walk(tree) if isinstance(n, ast.With) for item in n.items]
+    opened = {i.optional_vars.id for i in items if isinstance(i.optional_vars, ast.Name) and "open(" in ast.unparse(i.context_expr)}
+    loops = (n.iter for tree in trees for n in ast.walk(tree) if isinstance(n, ast.For | ast.comprehension))
+    whole = any(
+        n.attr == "read" and "open(" in ast.unparse(n.value) for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)
+    )
+    by_line = whole or "readlines" in called or any(isinstance(i, ast.Name) and i.id in opened for i in loops)
+    return ".txt" if by_line else ""
 
 
 def _compared(dest: str, trees: Sequence[ast.Module]) -> list[str]:
@@ -105,17 +136,37 @@ def other_configurations(words: Sequence[str], trees: Sequence[ast.Module], fold
         value = next((given[n] for n in option.names if n in given), option.value("default"))
         name = next((n for n in option.names if n in given), option.typed)
         if isinstance(value, str) and value.endswith(CONFIGURATIONS) and not (folder / value).is_file():
-            yield from (with_option(words, name, file) for file in likest(value, folder))
+            yield from (with_option(words, name, file) for file in likest(value, folder, trees))
+        elif not value and _CONFIGURATION.search(option.dest) and not option.positional:
+            yield from (with_option(words, name, file) for file in likest(words[0], folder, trees))
         elif isinstance(value, str) and value:
             own = _configurations(folder)
             beside = {f.stem for f in own if any(f.parent == o.parent and o.stem == value and o.suffix == f.suffix for o in own)}
             yield from (with_option(words, name, stem) for stem in _by_likeness(beside - {value}, value))
 
 
-def likest(path: str, folder: Path) -> list[str]:
-    """The configurations of a repository, that of the likest name first: by the words that both have, then by their letters."""
+def likest(path: str, folder: Path, trees: Sequence[ast.Module] = ()) -> list[str]:
+    """The configurations of a repository, that of the likest name first: by the words that both have, then by their letters.
 
-    return _by_likeness([f.as_posix() for f in _configurations(folder)], path)[:_MOST]
+    Before that, those that hold what the code in `trees` looks up.
+    """
+    looked = {n.value for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    own = {f.as_posix(): len(_keys_of(folder / f) & looked) for f in _configurations(folder)}
+    return sorted(_by_likeness(own, path), key=lambda name: -own[name])[:_MOST]
+
+
+_KEY = re.compile(r"""^(?:\{?\s{0,4}["'](\w+)["']\s*:|(\w+)\s*:|\[(\w+)\])""", re.MULTILINE)
+
+
+def _keys_of(file: Path) -> set[str]:
+    """What a configuration gives at its outermost level, or nearly so."""
+    if file.suffix == ".py":
+        return set()
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    return {key for found in _KEY.findall(text) for key in found if key}
 
 
 def _by_likeness(names: Iterable[str], path: str) -> list[str]:

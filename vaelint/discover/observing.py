@@ -141,7 +141,11 @@ def _start_inside(
     lost = [n for n, answer in enumerate(answers) if _misses_a_path(answer) and _is_deeper(*coming[n], folder)]
     inside = [_from_its_own(*coming[n]) for n in lost]
     for n, request, answer in zip(lost, inside, ask(inside) if inside else (), strict=True):
-        if shows(answer) or not _misses_a_path(answer) or (_leads_out(answers[n], folder) and not _leads_out(answer, folder)):
+        if (
+            shows(answer)
+            or not (_misses_a_path(answer) or _misses_a_package(answer))
+            or (_leads_out(answers[n], folder) and not _leads_out(answer, folder))
+        ):
             asked[n], answers[n] = request, answer
 
 
@@ -149,6 +153,12 @@ def _misses_a_path(answer: Checked) -> bool:
     """Whether a run ended for want of a file or folder: its paths may be meant from the script's own folder."""
     first = next(iter(answer.result.findings), None)
     return first is not None and answer.result.status == "failed" and bool(_PATHS.search(first.message) or first.help.startswith("put "))
+
+
+def _misses_a_package(answer: Checked) -> bool:
+    """Whether a run ended at an import: elsewhere its script finds what it imports."""
+    first = next(iter(answer.result.findings), None)
+    return first is not None and answer.result.status == "failed" and "not installed here" in first.message
 
 
 def _leads_out(answer: Checked, folder: Path) -> bool:
@@ -241,7 +251,7 @@ def _lacking(entry: Entry, folder: Path) -> Tried:
 def _depth(finding: Finding) -> int:
     """How far a run came."""
     if finding.code != "VAE007":
-        return 0 if "command line" in finding.message else 3 if _too_much(finding) else 1
+        return 0 if "command line" in finding.message else 3 if _too_much(finding) or "; it ran with " in finding.message else 1
     return 2 if "is not there" in finding.message else 3
 
 

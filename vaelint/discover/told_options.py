@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vaelint.discover.argparse_options import Option, known_value
 
-TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "*/*.sh", "docs/*.md", "*.md")
+TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "*/*.sh", "docs/*.md", "*.md", "*/README*")
 _GIVEN = re.compile(
     r"""(?<![\w-])(?P<name>--?[A-Za-z][\w-]*)(?:=|[ \t]+)(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"'`|;&<>\[\]{}$*()\\]+)(?=$|[\s`;|])"""
 )

@@ -81,11 +81,27 @@ def _looked_for_in() -> str | None:
     return next((os.path.relpath(p).replace(os.sep, "/") for p in gone if p.startswith(here) and not p.endswith((".zip", ".egg"))), None)
 
 
-def said_without(folder: str, line: str, what: str) -> Said:
-    """What a script says of itself that looked into a folder which is not there; `line` is where it did."""
-    shown = os.path.relpath(folder)
-    shown = folder if shown.startswith("..") else Path(shown).as_posix()
-    return f"the script looks into {shown}, which is not there{line}: {what}", f"put {_missing(shown)} there, or name another place"
+def said_without(path: str, line: str, what: str) -> Said:
+    """What is said of a script that looked into a folder, or for a file, which is not there; `line` is where it did."""
+    shown = _shown(path)
+    looks = "looks for" if Path(shown).suffix else "looks into"
+    return f"the script {looks} {shown}, which is not there{line}: {_its(what)}", f"put {_missing(shown)} there, or name another place"
+
+
+def said_in_place_of(file: str, line: str, what: str) -> Said:
+    """What is said of a script that reads a file which is not there, and cannot do with what was made up for it."""
+    shown = _shown(file)
+    more = f"put {_missing(shown)} there, or name another place with the script's options"
+    return f"the script reads {shown}, which is not there{line}; with made-up lines in its place {_its(what)}", more
+
+
+def _shown(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else Path(relative).as_posix()
+
+
+def _its(what: str) -> str:
+    return what.removeprefix("the script ").replace("raises", "it raises", 1) if what.startswith("the script ") else what
 
 
 def _as_it_is(error: BaseException, home: str) -> Said:

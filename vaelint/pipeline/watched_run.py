@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
-from vaelint.core.messages import cut
+from vaelint.core.messages import cut, message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup import fail
 from vaelint.core.strength import as_said
@@ -47,7 +48,7 @@ from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
-from vaelint.pipeline.script_errors import said_of, said_without
+from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_without
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
@@ -203,10 +204,12 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         if (lent := wanting(error)) is not None:
             text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
             raise TargetError("VAE007", f"{text}, and without it {said_of(error, home)[0]}", more, place)
+        if session.asked and _is_its_own(error) and getattr(error, "filename", None) is None:
+            raise TargetError("VAE007", *said_without(*session.asked[-1], said_of(error, home)[0]), place)
         if session.unfound and not isinstance(error, ImportError | OSError):
-            raised = said_of(error, home)[0].removeprefix("the script ").replace("raises", "it raises", 1)
-            text, more = said_without(*session.unfound[0], raised)
-            raise TargetError("VAE007", text, more, place)
+            raise TargetError("VAE007", *said_without(*session.unfound[0], said_of(error, home)[0]), place)
+        if session.invented and not isinstance(error, ImportError | OSError | AttributeError) and "argument" not in message_of(error):
+            raise TargetError("VAE007", *said_in_place_of(*session.invented[0], said_of(error, home)[0]), place)
         if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
             text = f"{said_of(error, home)[0]}; it ran with {'; '.join(session.guessed)}"
             raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
@@ -220,6 +223,12 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     if session.unfound:
         raise TargetError("VAE006", *said_without(*session.unfound[0], text))
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether a statement of the script raised it, and nothing that it called."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return any((frame.line or "").startswith(("raise", "assert")) for frame in last)
 
 
 def _to_type(said: str, command: Sequence[str]) -> str:

@@ -33,7 +33,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     def _then(self, execute: Act) -> Act:
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            self._act(module)
+            if module.__name__ == self._name:  # a loader may load more than this one
+                self._act(module)
 
         return exec_module
 

@@ -155,7 +155,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """A module that has whatever is asked of it."""
         made = ModuleType(spec.name)
-        made.__dict__.update(_NAMES, does_nothing=True, __getattr__=_anything)
+        made.__dict__.update(_NAMES, does_nothing=True, __getattr__=_of_lightning if "lightning" in spec.name else _anything)
         return made
 
     def exec_module(self, module: ModuleType) -> None:
@@ -166,6 +166,15 @@ def _anything(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     return Nothing()
+
+
+def _of_lightning(name: str) -> Any:
+    """A logger that a package has for Lightning is one of Lightning's own, which logs nothing: the trainer asks it for more than a call."""
+    loaded = (sys.modules.get(f"{package}.loggers.logger") for package in ("pytorch_lightning", "lightning.pytorch"))
+    own = next((m.__dict__["DummyLogger"] for m in loaded if m is not None and "DummyLogger" in m.__dict__), None)
+    if not name.endswith("Logger") or own is None:
+        return _anything(name)
+    return type(name, (own,), {"__init__": lambda self, *_, **__: own.__init__(self)})
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from vaelint.observe.data.made_tables import TABLES, TEXTS, made_table, made_text
 from vaelint.observe.data.pictures import drawn
 from vaelint.observe.data.public_files import public_file
 from vaelint.observe.data.stood_in import instead_of
@@ -22,8 +23,18 @@ COUNT = 300
 _DISTINCT = 16
 _OPENS = re.compile(r"Image\.open|imread|ImageFolder|read_image|default_loader|decode_(jpeg|png|image)|load_img")
 _RESIZES = re.compile(r"Resize|CenterCrop|RandomCrop|RandomResizedCrop|\.resize\(|thumbnail\(|Scale\(|interpolate\(")
+_COMMENT = re.compile(r"#[^\n]*")
+_VIEWED = re.compile(
+    r"(?:view|reshape|randn|rand|zeros|ones|unflatten)\(\s*(?:[\w.*-]+\s*,\s*){0,2}([134])\s*,\s*(\d{2,3})\s*,\s*(\d{2,3})\s*\)"
+)
 _TAKEN_APART = re.compile(r"""\.split\(\s*["']([_-])["']""")
 _ENDINGS = re.compile(r"""["'*]\.?(jpe?g|png|bmp|webp|tiff?)["']""", re.IGNORECASE)
+
+
+def told_shape(texts: str) -> tuple[int, int, int] | None:
+    """Channels, height and width where the code writes them out: `x.view(-1, 1, 120, 160)`; the first that it writes."""
+    found = _VIEWED.search(_COMMENT.sub("", texts))
+    return (int(found[1]), int(found[2]), int(found[3])) if found is not None else None
 
 
 def guessed_size(texts: str, *, other: bool = False) -> tuple[int, int]:
@@ -31,21 +42,35 @@ def guessed_size(texts: str, *, other: bool = False) -> tuple[int, int]:
 
     `other` gives another guess, for what must hold at both.
     """
-    if _RESIZES.search(texts):
-        return (250, 200) if other else (218, 178)
+    if _RESIZES.search(_COMMENT.sub("", texts)):
+        return (250, 250) if other else (218, 218)  # square: `Resize(64)` alone keeps what is not
     return (128, 128) if other else (64, 64)
 
 
 class AbsentFiles:
-    """Makes what is read and is not there. `guessed`: images whose size nothing tells, with the line that reads them."""
+    """Makes what is read and is not there.
 
-    def __init__(self, note: Callable[[str], None], place: Callable[[], str], sources: Callable[[], str], *, other: bool = False) -> None:
+    `guessed`: images whose size nothing tells, with the line that reads them. `invented`: tables and texts of which nothing but their
+    kind is known, each with its line.
+    """
+
+    def __init__(
+        self,
+        note: Callable[[str], None],
+        place: Callable[[], str],
+        sources: Callable[[], str],
+        *,
+        other: bool = False,
+        needed: Callable[[], bool] = lambda: True,
+    ) -> None:
         """`place` is the script's line that is running, `sources` the text of the files of the script that are running.
 
-        `other`: images get another size than they get at first.
+        `other`: images get another size than they get at first, and tables another number of columns.
+        `needed`: whether the script cannot do without what it reads.
         """
-        self._note, self._place, self._sources, self._other = note, place, sources, other
-        self._pictures: dict[tuple[int, int], list[bytes]] = {}
+        self._note, self._place, self._sources, self._other, self._needed = note, place, sources, other, needed
+        self.invented: list[tuple[str, str]] = []
+        self._pictures: dict[tuple[int, int, int], list[bytes]] = {}
         self.guessed: list[str] = []
 
     def __call__(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], listed: bool) -> bool:
@@ -66,18 +91,32 @@ class AbsentFiles:
             return True
         if (other := _other_split(path)) is not None:
             make_folder(str(Path(twin).parent))
-            with open_file(twin, "wb") as file, open_file(other, "rb") as held:
-                file.write(held.read())
+            with open_file(twin, "wb") as file:
+                file.write(Path(other).read_bytes())  # which may have been made up itself
             self._note(instead_of(_shown(path), f"a copy of {_shown(other)}"))
             return True
         if Path(path).suffix.lower() in IMAGES:
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
-                file.write(self._picture(len(path), guessed_size(self._sources(), other=self._other)))
+                file.write(self._picture(len(path), self._shape(self._sources())))
             folder = _shown(str(Path(path).parent))
             self._guess(folder, f"made-up images instead of those in {folder}")
             return True
-        return False
+        return self._invented(path, twin, open_file, make_folder)
+
+    def _invented(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
+        """A table, or a text, of which only its kind is known: a script that cannot do with it is told that the file is not there."""
+        kind = Path(path).suffix.lower()
+        if kind not in (*TABLES, *TEXTS) or not self._needed():
+            return False
+        code, between = self._sources(), "\t" if kind == ".tsv" else ","
+        text, said = made_text(path, code) if kind in TEXTS else made_table(code, between, other=self._other)
+        make_folder(str(Path(twin).parent))
+        with open_file(twin, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.invented.append((path, self._place()))
+        self._note(instead_of(_shown(path), said, varied=kind in TABLES))
+        return True
 
     def _folder(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
         """A folder of images, where the running code reads images; of two classes, where it is torchvision that looks for classes."""
@@ -85,28 +124,37 @@ class AbsentFiles:
         if not _OPENS.search(sources) or Path(path).suffix or path in map(os.path.abspath, sys.path):  # Python itself looks for modules
             return False
         ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
-        size = guessed_size(sources, other=self._other)
+        shape = self._shape(sources)
         below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
         for folder in below:
             make_folder(str(Path(twin) / folder))
             for number in range(COUNT // len(below)):
                 with open_file(str(Path(twin) / folder / f"{_name(number, sources)}.{ending}"), "wb") as file:
-                    file.write(self._picture(number, size))
+                    file.write(self._picture(number, shape))
         self._guess(_shown(path), f"{COUNT} made-up images instead of the folder {_shown(path)}")
         return True
 
+    def _shape(self, sources: str) -> tuple[int, int, int]:
+        """Channels, height and width: as the code writes them out, if it leaves images in their size."""
+        size = guessed_size(sources, other=self._other)
+        told = told_shape(sources)
+        return told if told is not None and size == guessed_size("", other=self._other) else (3, *size)
+
     def _guess(self, folder: str, what: str) -> None:
-        height, width = guessed_size(self._sources(), other=self._other)
-        said = f"{what}, of 3x{height}x{width}"
+        sources = self._sources()
+        shape = self._shape(sources)
+        size = "x".join(map(str, shape))
+        said = f"{what}, of {size}"
         if said not in self.guessed:
             self.guessed.append(said)
-            self._note(instead_of(folder, f"images of 3x{height}x{width}", said, varied=True))
+            self._note(instead_of(folder, f"images of {size}", said, varied=shape != told_shape(sources)))
 
-    def _picture(self, number: int, size: tuple[int, int]) -> bytes:
+    def _picture(self, number: int, shape: tuple[int, int, int]) -> bytes:
         """A PNG, which readers of images know by its content."""
-        if size not in self._pictures:
-            self._pictures[size] = [png(image) for image in drawn(_DISTINCT, *size, 3, seed=size[0])]
-        return self._pictures[size][number % _DISTINCT]
+        if shape not in self._pictures:
+            channels, height, width = shape
+            self._pictures[shape] = [png(image) for image in drawn(_DISTINCT, height, width, 1 if channels == 1 else 3, seed=height)]
+        return self._pictures[shape][number % _DISTINCT]
 
 
 _SPLITS = re.compile(r"(?<![a-z])(train(?:ing)?|test|valid(?:ation)?|val|dev|eval)(?![a-z])", re.IGNORECASE)
@@ -149,14 +197,14 @@ def _name(number: int, sources: str) -> str:
 
 
 def png(image: torch.Tensor) -> bytes:
-    """An image (3, H, W) of 8-bit values as a PNG: https://www.w3.org/TR/png-3/."""
-    _, height, width = image.shape
+    """An image (3, H, W), or a grey one (1, H, W), of 8-bit values as a PNG: https://www.w3.org/TR/png-3/."""
+    channels, height, width = image.shape
     rows = torch.cat([torch.zeros(height, 1, dtype=torch.uint8), image.permute(1, 2, 0).reshape(height, -1)], dim=1)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows.flatten().tolist()), 1)) + chunk(b"IEND", b"")
     )

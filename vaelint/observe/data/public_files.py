@@ -105,8 +105,13 @@ def _caltech(file: Any) -> str:
     return "4100, 2264 and 2307 images of 28x28, of 0 and 1"
 
 
+def sentence(number: int) -> str:
+    """A made-up sentence of 5 to 22 words; another one for each number."""
+    return " ".join(_WORDS[(number * 5 + j * j + j) % len(_WORDS)] for j in range(5 + number % 18))
+
+
 def _sentences(file: Any) -> str:
-    lines = [" ".join(_WORDS[(i * 5 + j * j + j) % len(_WORDS)] for j in range(5 + i % 18)) for i in range(2000)]
+    lines = [sentence(i) for i in range(2000)]
     file.write(("\n ".join(["", *lines]) + " \n").encode())
     return "2000 sentences"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from vaelint.observe.aside import aside
 from vaelint.observe.data.absent_files import AbsentFiles
-from vaelint.observe.data.wanted import is_wanted
+from vaelint.observe.data.wanted import is_caught, is_wanted
 from vaelint.observe.held.files import Absent
 from vaelint.observe.session import Session
 
@@ -21,9 +22,10 @@ def absent_files(session: Session, *, other: bool = False) -> Absent:
 
     `other`: with other sizes, where nothing tells them.
     """
-    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other)
+    needed = partial(_cannot_do_without, session)
+    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other, needed=needed)
     asking = False
-    session.guessed = maker.guessed
+    session.guessed, session.invented = maker.guessed, maker.invented
 
     def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], does: str) -> bool:
         nonlocal asking
@@ -35,8 +37,8 @@ def absent_files(session: Session, *, other: bool = False) -> Absent:
                 return False
             with aside(session):
                 made = maker(path, twin, open_file, make_folder, listed=does == "list" or (does == "ask" and not Path(path).suffix))
-            if does == "list" and not made and (line := session.where()) and path not in map(os.path.abspath, sys.path):
-                session.unfound.append((path, line))
+            if does != "read" and not made and (line := session.where()) and path not in map(os.path.abspath, sys.path):
+                (session.unfound if does == "list" else session.asked).append((path, line))
             return made
         finally:
             asking = False
@@ -45,6 +47,7 @@ def absent_files(session: Session, *, other: bool = False) -> Absent:
 
 
 _PATHS = frozenset({"genericpath", "posixpath", "ntpath", "pathlib", "os", "contextlib"})  # of the standard library
+_READERS = frozenset({*_PATHS, "pandas", "numpy", "io", "codecs", "csv"})
 _OURS = str(Path(__file__).parents[2])
 
 
@@ -57,9 +60,23 @@ def _asked_by_the_script(session: Session, frame: FrameType | None) -> bool:
     return is_wanted(session.spans.user_frames(frame, limit=3))
 
 
+def _cannot_do_without(session: Session) -> bool:
+    """Whether it is the script that reads, itself or by what reads tables, and nothing around it catches that the file is not there."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not session.spans.is_user(frame.f_code.co_filename):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in _READERS and not frame.f_code.co_filename.startswith(_OURS):
+            return False
+        frame = frame.f_back
+    return frame is not None and not is_caught(session.spans.user_frames(frame, limit=3))
+
+
 def _sources(session: Session) -> str:
     """The text of the script's files: those that are running, then those that it imported."""
     running = [f.f_code.co_filename for f in session.spans.user_frames(sys._getframe(1), limit=16)]
-    imported = [file for m in list(sys.modules.values()) if isinstance(file := getattr(m, "__file__", None), str)]
+    main = Path(getattr(sys.modules.get("__main__"), "__file__", None) or ".").absolute()
+    homes = (f"{Path.cwd()}{os.sep}", f"{main.parent}{os.sep}")
+    loaded = [file for m in list(sys.modules.values()) if isinstance(file := getattr(m, "__file__", None), str)]
+    imported = [file for file in loaded if str(Path(file).absolute()).startswith(homes)]
     files = dict.fromkeys([*running, *(file for file in imported if session.spans.is_user(file))])
     return "\n".join(Path(file).read_text(encoding="utf-8", errors="replace") for file in files if Path(file).is_file())

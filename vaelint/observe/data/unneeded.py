@@ -21,8 +21,8 @@ import torch
 
 from vaelint.observe.data.absent import importing_file, needs_it
 
-_TRAINS = frozenset({"tensorflow", "keras", "jax", "flax", "mxnet", "paddle", "chainer", "theano", "torchvision"})
-"""What takes the place of torch, or has a stand-in of its own."""
+_OTHERWISE = frozenset({"tensorflow", "keras", "torchvision"})
+"""What has a stand-in of its own."""
 _DEPTH = 2
 _lent: dict[str, None] = {}  # the modules that are lent
 
@@ -147,7 +147,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """A module that is lent, and the modules within it."""
-        if name.partition(".")[0] in _TRAINS:
+        if name.partition(".")[0] in _OTHERWISE:
             return None
         parent = name.rpartition(".")[0]
         if parent not in sys.modules or not hasattr(sys.modules[parent], "is_lent"):

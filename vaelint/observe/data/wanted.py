@@ -1,4 +1,4 @@
-"""Whether code that asks if a path is there cannot do without it: `assert exists(p)`, `if not exists(p): raise`, or download."""
+"""Whether code cannot do without a path: `assert exists(p)`, `if not exists(p): raise`, or download; no `try` around what reads it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ def is_wanted(frames: Iterable[FrameType]) -> bool:
         if not any(isinstance(node, ast.Return) for node in around):
             return False  # else the caller asks
     return False
+
+
+def is_caught(frames: Iterable[FrameType]) -> bool:
+    """Whether one of the frames, the user's, is in a `try` that has an answer to a file that is not there."""
+    return any(_answered(frame) for frame in frames)
+
+
+def _answered(frame: FrameType) -> bool:
+    tries = [n for n in _around(frame.f_code.co_filename, frame.f_lineno) if isinstance(n, ast.Try) and n.handlers]
+    return any(_spans(statement, frame.f_lineno) for found in tries for statement in found.body)
 
 
 def _refuses(condition: ast.If) -> bool:

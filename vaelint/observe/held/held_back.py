@@ -30,6 +30,7 @@ def held_back(spans: SpanFinder, *, kernel: bool = False, absent: Absent | None 
     with contextlib.ExitStack() as stack:
         if kernel:
             scratch = str(scratch_of(os.getpid()))
+            remove_scratch(os.getpid())  # of a process that had the same number
             Path(scratch).mkdir(mode=0o700)
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="vaelint-run-", ignore_cleanup_errors=True))
