@@ -237,3 +237,90 @@ for x in torch.utils.data.DataLoader(Scans("scans"), batch_size=8):
 def test_images_have_the_shape_that_the_code_writes_out(tmp_path: Path) -> None:
     said = _checked(tmp_path, {"train.py": PICTURES})
     assert "300 made-up images instead of the folder scans, of 1x20x30" in said and "observed: train.py" in said, said
+
+
+DETECTOR = """\
+import torch
+from zoo import VAE
+
+
+class Detector:
+    def __init__(self, rows):
+        self.model = VAE(rows.shape[1])
+        self.optimizer = torch.optim.Adam(self.model.parameters())
+        self.train(rows)
+
+    def train(self, rows):
+        for x in torch.utils.data.DataLoader(rows, batch_size=10):
+            self.optimizer.zero_grad()
+            loss = self.model(x)
+            loss.backward()
+            self.optimizer.step()
+"""
+
+
+def test_a_constructor_that_trains_is_a_training(tmp_path: Path) -> None:
+    files = {"detector.py": DETECTOR, "main.py": "import torch\nfrom detector import Detector\ndetector = Detector(torch.rand(60, 12))\n"}
+    assert "observed: main.py; the loss is what detector.py:15 calls" in (said := _checked(tmp_path, files)), said
+
+
+RECURRENT = """\
+import torch
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self, input_size, hidden_size, latent_size):
+        super().__init__()
+        self.read = nn.LSTM(input_size, hidden_size, batch_first=True)
+        self.mu, self.logvar = nn.Linear(hidden_size, latent_size), nn.Linear(hidden_size, latent_size)
+        self.write = nn.Linear(latent_size, input_size)
+
+    def forward(self, x):
+        states, _ = self.read(x)
+        mu, logvar = self.mu(states), self.logvar(states)
+        return self.write(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+"""
+
+
+def test_a_recurrent_layer_is_tried_with_steps_and_not_with_a_batch_of_rows(tmp_path: Path) -> None:
+    said = _checked(tmp_path, {"zoo.py": RECURRENT})
+    assert "VAE104" not in said and "4x12x8" in said or "T=12" in said, said
+
+
+def test_where_a_script_left_is_said(tmp_path: Path) -> None:
+    script = f"{MODEL}\n\nif VAE(3).decode is not None:\n    exit()\nfit(torch.rand(60, 12))\n"
+    said = _checked(tmp_path, {"train.py": script})
+    assert "it ended with sys.exit() at train.py:26 and never called backward()" in said, said
+
+
+SHUFFLED = """\
+import torch
+from zoo import VAE
+
+rows, masked = torch.rand(50, 12), torch.rand(50, 12)
+model = VAE(12)
+optimizer = torch.optim.Adam(model.parameters())
+for epoch in range(9):
+    order = torch.randperm(50)
+    for i in range(0, 50, 200):
+        x, whole = masked[order[i : i + 200]], rows[order[i : i + 200]]
+        optimizer.zero_grad()
+        mu, logvar = model.encode(x).chunk(2, dim=1)
+        recon = model.decode(mu + torch.randn_like(mu) * (0.5 * logvar).exp())
+        loss = (recon - whole).pow(2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+        loss.backward()
+        optimizer.step()
+"""
+
+
+def test_what_a_shuffle_takes_out_of_the_data_is_a_target(tmp_path: Path) -> None:
+    said = _checked(tmp_path, {"train.py": SHUFFLED})
+    assert "reconstruction squared error sum over B" in said and "effective beta: 1" in said, said
+
+
+def test_a_tracker_that_asks_a_server_is_held_back_though_it_is_installed(tmp_path: Path) -> None:
+    tracker = "raise RuntimeError('no server')\n"
+    script = "import torch\nfrom clearml import Task\nfrom zoo import fit\nTask.init(project_name='vae')\nfit(torch.rand(60, 12))\n"
+    said = _checked(tmp_path, {"train.py": script, "site/clearml/__init__.py": tracker})
+    assert "observed: train.py" in said and "clearml is held back, and does nothing here" in said, said

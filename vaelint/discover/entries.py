@@ -22,7 +22,9 @@ from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
-_CONTINUED = re.compile(r"\\[ \t]*\n")  # texts have blanks behind the backslash, which a shell would not read so
+_CONTINUED = re.compile(
+    r"\\[ \t]*(?:#[^\n]*)?\n"
+)  # texts have blanks and comments behind the backslash, though a shell reads them otherwise
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")

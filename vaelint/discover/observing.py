@@ -125,7 +125,7 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
         answers = ask(asked)
         large = [n for n, answer in enumerate(answers) if wants_fewer_rows(answer)]
         for n, answer in zip(large, ask([_with_few(asked[n]) for n in large]) if large else (), strict=True):
-            if answer.result.status != "failed":
+            if answer.result.status != "failed" or any(map(_too_much, answer.result.findings)):  # what is too much even so is said
                 few.add(coming[n][0])
                 asked[n], answers[n] = _with_few(asked[n]), answer
         _start_inside([(e, words) for e, words, _ in coming], asked, answers, ask, folder)
@@ -252,7 +252,12 @@ def _depth(finding: Finding) -> int:
     """How far a run came."""
     if finding.code != "VAE007":
         return 0 if "command line" in finding.message else 3 if _too_much(finding) or "; it ran with " in finding.message else 1
+    if _NO_CONFIGURATION.search(finding.message):
+        return 1
     return 2 if "is not there" in finding.message else 3
+
+
+_NO_CONFIGURATION = re.compile(r"reads \S*(?:config\S*|\.(?:ya?ml|ini|toml|cfg)), which is not there")
 
 
 def _tried(entry: Entry, request: Request, answer: Checked) -> Tried:

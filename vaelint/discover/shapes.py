@@ -14,7 +14,7 @@ from vaelint.loading.names import Means, meanings
 
 BATCH = 4
 _SIDES = (28, 32, 64, 128, 96, 256, 224, 16, 48)
-_STEPS = 12
+_STEPS, _READ = 12, 8  # of a sequence, and what is read at each: without them a layer takes the batch for the steps
 _LAYERS = {
     "Conv2d": "image", "Linear": "features", "Conv1d": "signal", "Conv3d": "volume", "LSTM": "steps", "GRU": "steps", "RNN": "steps",
     "Embedding": "tokens", "LSTMCell": "steps", "GRUCell": "steps", "GCNConv": "graph",
@@ -168,7 +168,7 @@ def _of_features(hints: _Hints) -> Iterator[Proposal]:
 
 def _of_steps(hints: _Hints) -> Iterator[Proposal]:
     read = dict.fromkeys((*([hints.number] if hints.number else []), *hints.named(Means.FEATURES)))  # a cell may read z beside
-    return (((steps, n), "") for n in read for steps in hints.steps)
+    return (((steps, n), "") for n in (*read, *(() if read else hints.else_ours(_READ))) for steps in hints.steps)
 
 
 def _of_signal(hints: _Hints) -> Iterator[Proposal]:

@@ -59,6 +59,9 @@ def _calls_trainer(tree: ast.Module, classes: Mapping[str, Class]) -> bool:
     if not methods:
         return False
     ran = [n for top in tree.body if not isinstance(top, _DEFINES) for n in ast.walk(top)]
+    at_once = {name for name, found in methods.items() if "__init__" in found}
+    if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in at_once for n in ran):
+        return True  # `Detector(args)`, whose constructor trains
     made = [n for n in ran if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)]
     objects = {t.id: methods[name] for n in made for name in names_called(n) & set(methods) for t in n.targets if isinstance(t, ast.Name)}
     called = [n.func for n in ran if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]

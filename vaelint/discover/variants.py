@@ -29,9 +29,14 @@ def variants(words: Sequence[str], name: str, trees: Sequence[ast.Module], folde
                 changed = with_option(changed, options[attribute], value)
             yield tuple(changed)
     for attribute, option in options.items():
-        if any(attribute in _read(node) for tree in trees for node in _lookups(tree)):
+        if not _is_path(words, option) and any(attribute in _read(node) for tree in trees for node in _lookups(tree)):
             yield with_option(words, option, name)
     yield from _configured(words, name, folder, _paths(trees))
+
+
+def _is_path(words: Sequence[str], option: str) -> bool:
+    """Whether the command gives an option the path of a configuration: no name of a class goes there."""
+    return any(before == option and word.endswith(CONFIGURATIONS) for before, word in pairwise(words))
 
 
 def _choices(tree: ast.Module, name: str, trees: Sequence[ast.Module], options: Mapping[str, str]) -> Iterator[list[tuple[str, str]]]:

@@ -115,7 +115,21 @@ def is_selected(node: fx.Node, rows: int | None) -> bool:
     if name not in _SELECTS:
         return name in _MAKES and not node.all_input_nodes
     whole = node.args[0]
-    return isinstance(whole, fx.Node) and _is_made(whole) and (_rows(whole) or 0) > (rows or 0)
+    if not (isinstance(whole, fx.Node) and _is_made(whole)):
+        return False
+    return (_rows(whole) or 0) > (rows or 0) or (_rows(whole) == rows and _is_shuffled(node))
+
+
+def _is_shuffled(node: fx.Node) -> bool:
+    """Whether all rows are taken, in an order that a tensor gives: data that fill no whole batch."""
+    index = node.args[1] if len(node.args) > 1 else None
+    index = index[0] if isinstance(index, tuple | list) and index else index
+    return (
+        isinstance(index, fx.Node)
+        and isinstance(order := index.meta.get("val"), torch.Tensor)
+        and order.ndim == 1
+        and not order.is_floating_point()
+    )
 
 
 def input_instead(recorder: Recorder, name: str, node: fx.Node) -> fx.Node:

@@ -176,14 +176,19 @@ def _raise_if_out(session: Session, error: BaseException | None, request: Reques
     if session.iterations or session.further.earlier or error is None:
         return
     place = next(iter(session.spans.of_traceback(error)), None)
+    words, few = " ".join(request.run), f" --rows {request.rows}" if request.rows else ""
     if isinstance(error, TimeIsUpError):
         text = f"no training iteration had ended when the script's share of {request.timeout:g} s was over"
-        words = " ".join(request.run)
-        more = f"give it more time: vaelint run --timeout {2 * request.timeout:g} {words}, or smaller batches: vaelint run --rows 4 {words}"
-        raise TargetError("VAE006", text, more, place)
+        longer = f"give it more time: vaelint run --timeout {2 * request.timeout:g}{few} {words}"
+        raise TargetError("VAE006", text, longer if few else f"{longer}, or smaller batches: vaelint run --rows 4 {words}", place)
     if ran_out(error):
         text = f"the script takes more memory than the {memory} it may have here{asked_for(error)}"
-        raise TargetError("VAE006", text, f"run it with smaller batches: vaelint run --rows 4 {' '.join(request.run)}", place)
+        more = (
+            f"give it more: vaelint run --max-memory none{few} {words}"
+            if few
+            else f"run it with smaller batches: vaelint run --rows 4 {words}"
+        )
+        raise TargetError("VAE006", text, more, place)
     if isinstance(error, HeldBackError):
         raise TargetError("VAE006", str(error), f"vaelint run --allow-writes {' '.join(request.run)}", place)
 
@@ -218,6 +223,8 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         said = session.usage[-1]
         raise TargetError("VAE006", f"the script does not take this command line: {said}", _to_type(said, command))
     ended = f"it ended with sys.exit({cut(repr(error.code))})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
+    if isinstance(error, SystemExit) and (at := _at(session, error)):
+        ended = f"it ended with sys.exit({cut(repr(error.code)) if error.code else ''}){at}"
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
     if session.unfound:

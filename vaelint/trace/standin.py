@@ -61,6 +61,8 @@ class InsteadOfCuda(TorchFunctionMode):
             kwargs = {k: self._instead(v) for k, v in kwargs.items()}
         if func is torch.device and args and isinstance(args[0], torch.device):
             return args[0]  # `torch.device("cuda", 1)`: there is no second one
+        if func is torch.device and len(args) > 1 and not isinstance(args[1], int):
+            args = args[:1]  # `torch.device("cpu", 0)`: its number is no accelerator's
         return func(*args, **kwargs)
 
     def _without_others(self, func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Packages that draw, log and show progress, where they are not installed: imported as things that do nothing, and said."""
+"""Packages that draw, log and show progress, where they are not installed: imported as things that do nothing, and said.
+
+So are those that would send all of it to a server, installed or not.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,9 @@ NOTHING = frozenset({
 })  # fmt: skip
 """What a model is wired like does not depend on."""
 
+
+_SERVERS = frozenset({"clearml", "neptune", "comet_ml"})
+"""What sends all it is told to a server, and asks there before it begins: held back where it is installed, too."""
 
 _BOARD = "torch.utils.tensorboard"
 
@@ -136,20 +142,20 @@ def _importing(frame: FrameType) -> tuple[FrameType, bool]:
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Comes last: what is installed is found before."""
+    """Comes last: what is installed is found before; of what is held back, first."""
 
-    def __init__(self, note: Callable[[str], None], own: Callable[[str], bool]) -> None:
-        self._note, self._own = note, own
+    def __init__(self, note: Callable[[str], None], own: Callable[[str], bool], names: frozenset[str] = NOTHING) -> None:
+        self._note, self._own, self._names = note, own, names
 
     def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """A module of a package that does nothing."""
         top = name.partition(".")[0]
         if not self._own(importing_file(sys._getframe(1))):
             return None  # a package asks whether another one is there
-        if top not in NOTHING or (top != name and not getattr(sys.modules.get(top), "__dict__", {}).get("does_nothing")):
+        if top not in self._names or (top != name and not getattr(sys.modules.get(top), "__dict__", {}).get("does_nothing")):
             return None
         if top == name:
-            self._note(f"{top} is not installed, and does nothing here")
+            self._note(f"{top} {'is held back' if self._names is _SERVERS else 'is not installed'}, and does nothing here")
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -181,7 +187,8 @@ def _of_lightning(name: str) -> Any:
 def absent_packages(note: Callable[[str], None], own: Callable[[str], bool] = lambda file: True) -> Iterator[None]:
     """Within the block, packages of `NOTHING` that are not installed can be imported by the files that are the script's `own`."""
     finder, board = _Finder(note, own), importlib.util.find_spec("tensorboard")
-    sys.meta_path.append(finder)
+    first = _Finder(note, own, _SERVERS) if not _SERVERS & set(sys.modules) else None
+    sys.meta_path[:] = [*([first] if first is not None else []), *sys.meta_path, finder]
     if board is None and _BOARD not in sys.modules:  # torch's own imports parts of it
 
         def writer(*_: Any, **__: Any) -> Nothing:
@@ -193,6 +200,6 @@ def absent_packages(note: Callable[[str], None], own: Callable[[str], bool] = la
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        sys.meta_path[:] = [f for f in sys.meta_path if f is not finder and f is not first]
         for name in [n for n, m in sys.modules.items() if getattr(m, "__dict__", {}).get("does_nothing")]:
             del sys.modules[name]
