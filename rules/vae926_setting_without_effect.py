@@ -7,7 +7,7 @@ where another number in its place changes nothing.
 
 ## Why is this bad
 An optimizer steps with the settings of its groups (`param_groups`). Its `defaults` are read when a group is added, and an
-attribute `lr` by nobody. A warm-up or a decay that is written there never acts, and nothing raises: the whole training
+attribute `lr` is read by no code of torch. A warm-up or a decay that is written there never acts, and nothing raises: the whole training
 runs at the rate that the optimizer was made with.
 
 Source: the PyTorch documentation of torch.optim.Optimizer.
