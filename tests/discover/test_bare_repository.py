@@ -285,7 +285,7 @@ class VAE(nn.Module):
 
 def test_a_recurrent_layer_is_tried_with_steps_and_not_with_a_batch_of_rows(tmp_path: Path) -> None:
     said = _checked(tmp_path, {"zoo.py": RECURRENT})
-    assert "VAE104" not in said and "4x12x8" in said or "T=12" in said, said
+    assert ("VAE104" not in said and "4x12x8" in said) or "T=12" in said, said
 
 
 def test_where_a_script_left_is_said(tmp_path: Path) -> None:

@@ -78,8 +78,7 @@ class Session(Scaling, Says):
         self.optimizers, self.used_up = list[Optimizer](), list[UsedUp]()
         self.schedules: list[tuple[Any, Span | None]] = []
         self.done, self.iterations = 0, list[Iteration]()  # how many ended; those that were recorded
-        self.failed, self.stopped = None, False
-        self.sites = Sites()  # what Pyro samples
+        self.failed, self.stopped, self.sites = None, False, Sites()  # sites: what Pyro samples
         self.learned: set[int] = set()  # parameters that some iteration's step had a gradient for
         self.sites.on_arguments = self._on_arguments
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there

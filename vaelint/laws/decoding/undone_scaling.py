@@ -22,7 +22,7 @@ from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.decoding.generation import decoder_ends, generated, generators, tensor_of, using
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.averages import root_of
+from vaelint.laws.training.kept.averages import root_of
 from vaelint.record import ops
 from vaelint.record.record import Record, ancestors, route
 from vaelint.record.walk import behind

@@ -178,10 +178,10 @@ def _broken(bench: Bench, score: _Score, off: float) -> Broken:
     mended = mended_operation(model, Term("kl", list(charged.leaves)), {site.z, *site.heads}, holds)
     found = Found(
         charged.place if mended is None else model.where(mended.node),
-        label="no log-density of what is drawn" if mended is None else said_of(model, mended, "it is the draw's log-density"),
+        label="not the log-density that z is drawn from" if mended is None else said_of(model, mended, "it is the draw's log-density"),
         labels=model.labels((site.z, f"drawn here: {model.written(site.z)}")),
-        why="the posterior is charged for another density than the one that it draws from: the loss is no bound, and its best posterior is "
-        "a wrong one",
+        why="the posterior is charged for another density than the one that it draws from: the loss bounds nothing, and its best posterior "
+        "is a wrong one",
         help="log q(z) = -log s - ((z - m) / s)^2 / 2 - log(2 pi) / 2 with the m and s of the draw: Normal(m, s).log_prob(z)",
     )
     text = f"with z held, {100 * off:.2g} % of its gradient is not that of the draw's log-density, whatever its weight"

@@ -29,12 +29,6 @@ _STEPS = tuple(range(200)) + tuple(round(1.27**k) for k in range(24, 90))
 _LATE = 10_000_000  # steps: beyond any warm-up
 _CLOSE = 1e-6
 
-_RULES: dict[ScaleFault, str] = {
-    "half": "kl-missing-half",
-    "latent": "kl-mean-over-latent",
-    "axis": "kl-wrong-axis",
-    "data": "kl-overweight",
-}
 _HALF = Words(
     label="counts each latent twice at the end of the warm-up",
     why="the weight comes to rest at 1, which is to be the ELBO: this trains a beta-VAE with beta = 2",
@@ -96,6 +90,14 @@ def _at_the_end(bench: Bench, kl: KlFact, share: Factor) -> Beta | None:
     else:
         return None
     return effective_beta(replace(kl, scaling=whole, factors=[f for f in kl.factors if f is not share]), recon, model.symbols)
+
+
+_RULES: dict[ScaleFault, str] = {
+    "half": "kl-missing-half",
+    "latent": "kl-mean-over-latent",
+    "axis": "kl-wrong-axis",
+    "data": "kl-overweight",
+}
 
 
 def _broken(bench: Bench, verdict: ScaleVerdict, weight: str) -> Broken:

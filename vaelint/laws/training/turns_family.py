@@ -12,8 +12,6 @@ from vaelint.laws.schedules import (
     whole_shares,
 )
 from vaelint.laws.training import (
-    averages,
-    code_means,
     dreams,
     empty_steps,
     equal_starts,
@@ -24,14 +22,13 @@ from vaelint.laws.training import (
     lost_causes,
     modes,
     number_multipliers,
-    own_averages,
     own_teachers,
-    seen_spreads,
     shuffles,
     step_turns,
     turns_against,
     used_parameters,
 )
+from vaelint.laws.training.kept import averages, code_means, own_averages, seen_spreads
 from vaelint.laws.training.passes import (
     average_buffers,
     balances,

@@ -21,7 +21,7 @@ from vaelint.experiment.recompute import in_place
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.averages import Update, shares_of, updates_of
+from vaelint.laws.training.kept.averages import Update, shares_of, updates_of
 from vaelint.record.record import Record, span
 from vaelint.rule import Found
 

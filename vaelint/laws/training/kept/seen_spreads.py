@@ -23,7 +23,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.averages import root_of
+from vaelint.laws.training.kept.averages import root_of
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.rule import Found

@@ -18,7 +18,7 @@ from vaelint.core.finding import Label, Span
 from vaelint.faults.schedule.reset_counters import user_objects
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.averages import SHARING, root_of
+from vaelint.laws.training.kept.averages import SHARING, root_of
 from vaelint.laws.training.second_names import second_names
 from vaelint.record import ops
 from vaelint.record.record import Record, route, span
