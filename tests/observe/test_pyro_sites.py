@@ -116,6 +116,8 @@ def test_what_pyro_raises_is_said_in_words_of_its_sites() -> None:
     assert one.span == Q.place  # the one that lacks it
     both = said(seen([replace(bare, batch=(B, L), event=())], [P, X]), 'at site "z", invalid log_prob shape')
     assert "32 x 50 draws" in str(both) and ".to_event(1)" in both.help
+    image = said(seen([replace(bare, batch=(B, 1, 8), event=(8,), declared=1)], [P, X]), 'at site "z", invalid log_prob shape')
+    assert ".to_event(3)" in image.help
     other = said(
         seen([Q], [replace(P, event=(1,)), X]), "Model and guide shapes disagree at site 'z': torch.Size([32, 1]) vs torch.Size([32, 50])"
     )

@@ -132,6 +132,10 @@ MODEL_Z, GUIDE_Z = f'z = pyro.sample("latent", {LATENT})', f'            pyro.sa
 SCALED = "with pyro.poutine.scale(scale=0.3):\n                "
 
 
+FLAT, IMAGE = (
+    f"dist.Bernoulli({loc}, validate_args=False).to_event(1), obs={x}"
+    for loc, x in (("loc_img", "x.reshape(-1, 64)"), ("loc_img.view(-1, 1, 8, 8)", "x"))
+)
 GUESS = """
             guess = z_scale[:, :1].sigmoid().expand(-1, 64)
             pyro.sample("obs", dist.Bernoulli(guess).to_event(1))
@@ -144,6 +148,8 @@ MORE = '\n            pyro.sample("more", dist.Normal(self.decoder(z), 1).to_eve
 PAIRS = [
     ([("SVI(vae.model, vae.guide,", "SVI(vae.guide, vae.model,")], "SVI(vae", "model and guide are exchanged"),
     ([("validate_args=False).to_event(1)", "validate_args=False)")], 'pyro.sample("obs"', "64 independent draws"),
+    ([(FLAT, IMAGE)], 'pyro.sample("obs"', "the last 3 axes as one draw: .to_event(3)"),
+    ([(FLAT, IMAGE.replace("event(1)", "event(3)"))], "", ""),
     ([(LATENT, LATENT.removesuffix(EVENT))], 'pyro.sample("latent"', "8 independent draws"),
     ([('with pyro.plate("data", x.shape[0]):', "if True:")], 'pyro.sample("latent"', "no plate declares independent"),
     ([('x.shape[0]):', "x.shape[0], dim=-2):")], 'pyro.sample("latent"', "its 32 rows along axis -1"),
@@ -183,7 +189,8 @@ def test_the_same_with_a_step(tmp_path: Path, edits: list[tuple[str, str]], plac
     bound = BOUND.search(text)
     assert bound is not None
     pair = "model.guide, model.model" if "exchanged" in said else "model.model, model.guide"
-    target = checked(tmp_path, "svi.py:VAE", f"loss = {bound[1]}.differentiable_loss({pair}, x)")
+    shape = "32x1x8x8" if "8, 8)" in text.partition("def main")[0] else "32x64"
+    target = checked(tmp_path, "svi.py:VAE", f"loss = {bound[1]}.differentiable_loss({pair}, x)", shape)
     judged(target, text, 'pyro.sample("obs"' if "exchanged" in said else place, said)
     if not said:
         assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"]
@@ -197,7 +204,7 @@ def judged(target: dict[str, Any], text: str, place: str, said: str) -> None:
         assert (target["status"], target["findings"]) == ("clean", []), target
         return
     (found,) = [f for f in target["findings"] if f["code"] == "VAE009"]
-    assert said in f"{found['message']} {found['label']}" and found["severity"] == "error" and found["help"]
+    assert said in f"{found['message']} {found['label']} {found['help']}" and found["severity"] == "error" and found["help"]
     assert place in text.splitlines()[found["span"]["line"] - 1]
 
 

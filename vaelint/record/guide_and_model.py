@@ -27,6 +27,7 @@ class Site:
     observed: bool
     law: str  # the distribution's name
     learned: bool = False  # a gradient goes into its parameters
+    declared: int = 0  # axes of the event that `.to_event` made of the distribution's own draws
     alone: bool = False  # it has no partner by intent: auxiliary, or all its values are gone through
 
 

@@ -102,7 +102,7 @@ def _in_plate(told: re.Match[str], message: dict[str, Any] | None) -> TargetErro
     batch, place = tuple(getattr(fn, "batch_shape", ())), (message or {}).get("vaelint_place")
     text = f"site '{told['site']}' has {found} independent draws along axis {told['dim']}, where plate '{told['plate']}' has {size}"
     if size in batch[:-1]:
-        axes = len(batch) - 1 - batch[:-1].index(size)
+        axes = len(batch) - 1 - batch[:-1].index(size) + _declared(fn)
         return TargetError(CODE, text, f"declare the last {_axes(axes)} as one draw: .to_event({axes})", place, _notes(batch, fn))
     return TargetError(
         CODE, text, f"give the plate the size of that axis, or the draw the {size} rows of the plate", place, _notes(batch, fn)
@@ -112,9 +112,9 @@ def _in_plate(told: re.Match[str], message: dict[str, Any] | None) -> TargetErro
 def _undeclared(site: Site) -> TargetError:
     rows = " x ".join(map(str, site.batch))
     text = f"site '{site.name}' has {rows} draws that no plate declares independent"
-    event = f", and .to_event({len(site.batch) - 1}) on the distribution" if len(site.batch) > 1 else ""
+    event = f", and .to_event({len(site.batch) - 1 + site.declared}) on the distribution" if len(site.batch) > 1 else ""
     if site.plates:
-        outside = f"{len(site.batch) - len(site.plates)}"
+        outside = f"{len(site.batch) - len(site.plates) + site.declared}"
         return TargetError(CODE, text, f"declare the axes that no plate has as one draw: .to_event({outside})", site.place)
     return TargetError(CODE, text, f'put it under `with pyro.plate("data", x.shape[0]):`{event}', site.place)
 
@@ -282,7 +282,7 @@ def _site(name: str, site: dict[str, Any], stack: tuple[Span, ...]) -> Site:
     return Site(
         name, stack[0] if stack else None, tuple(getattr(fn, "batch_shape", ())), tuple(getattr(fn, "event_shape", ())), _plates(site),
         site.get("scale", 1.0), bool(site.get("is_observed")), _law(fn),
-        learned=_is_learned(fn), alone=bool(infer.get("is_auxiliary")) or infer.get("_enumerate_dim") is not None,
+        learned=_is_learned(fn), declared=_declared(fn), alone=bool(infer.get("is_auxiliary")) or infer.get("_enumerate_dim") is not None,
     )  # fmt: skip
 
 
@@ -304,6 +304,11 @@ def _plates(site: dict[str, Any]) -> tuple[tuple[str, int, int], ...]:
     found = [f for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None)]
     sizes = [axes[f.dim] if f.size < 0 and -len(axes) <= f.dim else f.size for f in found]  # `plate("data")` has any size
     return tuple((f.name, f.dim, size) for f, size in zip(found, sizes, strict=True))
+
+
+def _declared(fn: Any) -> int:
+    """How many axes `.to_event` made part of one draw."""
+    return int(getattr(fn, "reinterpreted_batch_ndims", 0))
 
 
 def _is_learned(fn: Any) -> bool:
