@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import fx
 
 from vaelint.record import ops
+from vaelint.record.flow import Flow
 from vaelint.record.record import Record
 
 _PARTS = frozenset({"getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind"})
@@ -44,3 +46,11 @@ def key_of(value: Any, same: Mapping[fx.Node, fx.Node] = MappingProxyType({})) -
     if isinstance(value, slice):
         return ("slice", key_of((value.start, value.stop, value.step), same))
     return same.get(value, value) if isinstance(value, fx.Node) else (type(value).__name__, repr(value))
+
+
+def picks_by_other_data(flow: Flow, node: fx.Node) -> bool:
+    """Whether a mask that is made of another input says which values count: `y[x == -1]`, where nobody knows what it leaves."""
+    parts = ops.value_inputs(node) if ops.op(node) in ("getitem", "masked_select") else []
+    masks = [p for p in parts if isinstance(v := p.meta.get("val"), torch.Tensor) and v.dtype is torch.bool]
+    inputs = [{n for n in flow.ancestors(*some) if n.op == "placeholder"} for some in (masks, [p for p in parts if p not in masks])]
+    return bool(masks) and not inputs[0] <= inputs[1]

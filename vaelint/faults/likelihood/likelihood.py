@@ -22,6 +22,7 @@ from vaelint.faults.sampling.features_decoded import features_decoded
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.selections import picks_by_other_data
 from vaelint.record.walk import behind
 from vaelint.replay.exempt import exempt
 from vaelint.replay.ranges import Range, declared_range, value_range
@@ -123,7 +124,7 @@ def target_range(model: Model, fact: ReconFact) -> tuple[float, float] | None:
     sources = [n for n in ancestors if n.op == "placeholder"]
     if not sources or any(declared_range(model, n) is None for n in sources) or pair.target in model.flow.learned:
         return None
-    if any(_fills_its_diagonal(model, n) for n in ancestors):
+    if any(_fills_its_diagonal(model, n) or picks_by_other_data(model.flow, n) for n in ancestors):
         return None
     if pair.target.op == "placeholder":
         return declared_range(model, pair.target)
