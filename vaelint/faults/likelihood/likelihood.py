@@ -131,13 +131,9 @@ def target_range(model: Model, fact: ReconFact) -> tuple[float, float] | None:
     reach = value_range(model, pair.target)
     if reach is None:
         return None
-    return (
-        (reach.low, reach.high)
-        if math.isfinite(reach.low) and math.isfinite(reach.high)
-        else declared_range(model, sources[0])
-        if not _rescaled(model, pair.target, sources[0])
-        else None
-    )
+    if math.isfinite(reach.low) and math.isfinite(reach.high):
+        return reach.low, reach.high
+    return declared_range(model, sources[0]) if not _rescaled(model, pair.target, sources[0]) else None
 
 
 def _fills_its_diagonal(model: Model, node: fx.Node) -> bool:
