@@ -48,7 +48,7 @@ class Tried:
     type_this: str = ""
     aim: str = ""  # the class that the command was chosen for
     depth: int = 0  # how far a run came that was not observed: 1 where it ended before its own code did, 2 where it
-    # wants a file, 3 where it raised
+    # wants a file, 3 where it raised, 4 where it did so with what was made up for a file
 
 
 def looked_at(requests: Sequence[Request]) -> list[Request]:
@@ -252,6 +252,8 @@ def _depth(finding: Finding) -> int:
     """How far a run came."""
     if finding.code != "VAE007":
         return 0 if "command line" in finding.message else 3 if _too_much(finding) or "; it ran with " in finding.message else 1
+    if "in its place it raises" in finding.message:
+        return 4
     if _NO_CONFIGURATION.search(finding.message):
         return 1
     return 2 if "is not there" in finding.message else 3

@@ -24,6 +24,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ENTRY = os.path.join(_OURS, "pipeline", "check.py")
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib")})
 _SITE = f"{os.sep}site-packages{os.sep}"  # of an environment that this one builds on
+_SCRATCH = f"{os.sep}vaelint-run-"  # where a library that writes modules for itself writes them while a script is watched
 _KERAS = tuple(f"{_SITE}{name}{os.sep}" for name in ("keras", "optree"))  # layers on torch, as torch's own are
 _PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
 
@@ -49,7 +50,7 @@ class SpanFinder:
         known = self._is_user.get(filename)
         if known is None:
             path = filename if filename.startswith(os.sep) and not _UNTIDY.search(filename) else os.path.abspath(filename)
-            foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB) or _SITE in path
+            foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB) or _SITE in path or _SCRATCH in path
             known = (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
             known = is_cell(filename) if filename.startswith("<") else known and not filename.endswith((".pyx", ".pxd", ".pxi"))
             self._is_user[filename] = known
