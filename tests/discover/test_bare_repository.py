@@ -339,3 +339,8 @@ def test_modules_that_a_library_writes_while_it_is_watched_are_not_the_users(tmp
 def test_the_number_of_a_cpu_is_no_accelerator() -> None:
     with InsteadOfCuda():
         assert torch.device("cpu", 0).type == "cpu"
+
+
+def test_a_package_that_is_called_otherwise_is_named(tmp_path: Path) -> None:
+    script = "import torch\nfrom packaging.version import Version\nfrom zoo import fit\nVersion(1, 2)\nfit(torch.rand(60, 12))\n"
+    assert "install the version of packaging that the script is written for" in (said := _checked(tmp_path, {"train.py": script})), said

@@ -84,9 +84,8 @@ class Session(Scaling, Says):
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
-        self.invented: list[tuple[str, str]] = []  # files made up of which nothing but their kind is known, each with its line
         self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
-        self.asked: list[tuple[str, str]] = []  # paths that it cannot do without, asked for and not there, each with its line
+        self.invented, self.asked = list[tuple[str, str]](), list[tuple[str, str]]()  # files made up unknown; paths asked for in vain
         self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
         self._origin: Origin | None = None  # where the last recorded batch came from, if no loader gave it

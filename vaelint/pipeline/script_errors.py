@@ -120,9 +120,25 @@ def _as_it_is(error: BaseException, home: str) -> Said:
         return said, f"python -m nltk.downloader {named[1]}"
     if isinstance(error, FileNotFoundError):
         return said, "put it there, or name another one with the script's options"
+    if (package := _called_otherwise(error)) is not None:
+        return said, f"install the version of {DISTRIBUTIONS.get(package, package)} that the script is written for"
     if (path := _named_path(message_of(error), home)) is not None:
         return said, f"put {_missing(path)} there, or name another place with the script's options"
     return said, "run it with python first: it raises the same there"
+
+
+_CALLED = re.compile(r"^(\w+)(?:\.__init__)?\(\) (?:takes|got an unexpected keyword|missing)")
+
+
+def _called_otherwise(error: BaseException) -> str | None:
+    """The installed package of which the script calls a function or class with other arguments than it takes."""
+    found = _CALLED.match(message_of(error)) if isinstance(error, TypeError) else None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if found is None or not frames:
+        return None
+    module = sys.modules.get(str(getattr(frames[-1].f_globals.get(found[1]), "__module__", None)))
+    own = str(getattr(module, "__file__", None))
+    return module.__name__.partition(".")[0] if module is not None and "site-packages" in Path(own).parts else None
 
 
 _LACKS = re.compile(

@@ -205,31 +205,42 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         known.span = known.span or next(iter(session.spans.of_traceback(error)), None)
         raise known
     if error is not None and not isinstance(error, SystemExit | StopObserving):
-        place = next(iter(session.spans.of_traceback(error)), None)
-        if (lent := wanting(error)) is not None:
-            text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
-            raise TargetError("VAE007", f"{text}, and without it {said_of(error, home)[0]}", more, place)
-        if session.asked and _is_its_own(error) and getattr(error, "filename", None) is None:
-            raise TargetError("VAE007", *said_without(*session.asked[-1], said_of(error, home)[0]), place)
-        if session.unfound and not isinstance(error, ImportError | OSError):
-            raise TargetError("VAE007", *said_without(*session.unfound[0], said_of(error, home)[0]), place)
-        if session.invented and not isinstance(error, ImportError | OSError | AttributeError) and "argument" not in message_of(error):
-            raise TargetError("VAE007", *said_in_place_of(*session.invented[0], said_of(error, home)[0]), place)
-        if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
-            text = f"{said_of(error, home)[0]}; it ran with {'; '.join(session.guessed)}"
-            raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
-        raise TargetError("VAE007", *said_of(error, home), place)
+        raise _why(session, error, home)
     if session.usage:
         said = session.usage[-1]
         raise TargetError("VAE006", f"the script does not take this command line: {said}", _to_type(said, command))
-    ended = f"it ended with sys.exit({cut(repr(error.code))})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
-    if isinstance(error, SystemExit) and (at := _at(session, error)):
-        ended = f"it ended with sys.exit({cut(repr(error.code)) if error.code else ''}){at}"
+    ended = _how_it_left(session, error) if isinstance(error, SystemExit) else "it ran to its end"
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
     if session.unfound:
         raise TargetError("VAE006", *said_without(*session.unfound[0], text))
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")
+
+
+def _how_it_left(session: Session, error: SystemExit) -> str:
+    at = _at(session, error)
+    return f"it ended with sys.exit({cut(repr(error.code)) if error.code else ''}){at}" if error.code or at else "it ran to its end"
+
+
+def _why(session: Session, error: BaseException, home: str) -> TargetError:
+    """What a script raised before an iteration was seen, with what of its data was not there."""
+    place = next(iter(session.spans.of_traceback(error)), None)
+    raised, more = said_of(error, home)
+    if (lent := wanting(error)) is not None:
+        text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
+        return TargetError("VAE007", f"{text}, and without it {raised}", more, place)
+    of_data = not isinstance(error, ImportError | OSError)
+    if session.asked and _is_its_own(error) and getattr(error, "filename", None) is None:
+        return TargetError("VAE007", *said_without(*session.asked[-1], raised), place)
+    if session.unfound and of_data:
+        return TargetError("VAE007", *said_without(*session.unfound[0], raised), place)
+    called = isinstance(error, AttributeError) or (isinstance(error, TypeError) and "argument" in message_of(error))
+    if session.invented and of_data and not called:
+        return TargetError("VAE007", *said_in_place_of(*session.invented[0], raised), place)
+    if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
+        text = f"{raised}; it ran with {'; '.join(session.guessed)}"
+        return TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
+    return TargetError("VAE007", raised, more, place)
 
 
 def _is_its_own(error: BaseException) -> bool:
