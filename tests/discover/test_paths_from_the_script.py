@@ -76,5 +76,7 @@ def test_what_is_missing_is_named_from_the_folder_where_the_script_means_it(tmp_
     (tmp_path / "repository" / "train" / "train.py").write_text(takes + REFUSES + TRAIN)
     done = commandline.vaelint("check", ".", cwd=tmp_path / "repository")
     said = " ".join(done.stderr.split())
-    assert "the script raises ValueError: Unknown data: ../prepared/smd-train (train/train.py:9)" in said, said
+    assert "the script looks into prepared/smd-train, which is not there (train/train.py:8): it raises ValueError: Unknown data" in said, (
+        said
+    )
     assert "help: put your data, the folder prepared, there, or name another place" in said

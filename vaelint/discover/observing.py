@@ -268,7 +268,7 @@ def _tried(entry: Entry, request: Request, answer: Checked) -> Tried:
     if not shows(answer):
         first = next(iter(answer.result.findings), None)
         if first is None or answer.result.status != "failed":
-            return Tried(entry, None, because="what it trains draws no latent")
+            return Tried(entry, None, because="no draw of a latent was found in what it trains")
         place = f" ({first.span.file}:{first.span.line})" if f"{first.span.file}:" not in first.message and first.span.line > 1 else ""
         arguments = shlex.join(words[2 if words[0] == "-m" else 1 :])
         because = f"{f'with {arguments}: ' if arguments else ''}{first.message}{place}"
