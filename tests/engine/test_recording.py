@@ -143,3 +143,11 @@ def test_numbers_made_of_sizes_are_read_without_real_tensors(tmp_path: Path, mon
     result = check_target(request, lambda message: None)
     assert result.rung == rung
     assert any("reads the value of a tensor" in note for note in result.notes) is (rung == "real")
+
+
+def test_an_environment_below_the_files_folder_is_not_the_users(tmp_path: Path) -> None:
+    spans = SpanFinder(str(tmp_path))
+    assert spans.is_user(str(tmp_path / "model.py")) and spans.is_user(str(tmp_path / "lib" / "parts.py"))
+    assert not spans.is_user(str(tmp_path / ".venv/lib/python3.11/site-packages/einops/layers.py"))
+    package = SpanFinder(str(tmp_path / "lib/python3.11/site-packages/shipped"))
+    assert package.is_user(str(tmp_path / "lib/python3.11/site-packages/shipped/vae.py"))

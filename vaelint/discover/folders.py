@@ -113,8 +113,17 @@ def _of_files(plain: Sequence[str], crew: Crew, *, called: bool) -> list[Request
     """What is to be checked of files that no configuration speaks of. Raises UsageError."""
     given = [Path(n) for n in plain]
     seen = [] if called else observed_in(given, Path(), crew, _together(given))
+    if not good(seen) and (made := _made_there(given)):
+        return made
     held = left_over(_together(given) if good(seen) else _in_files(given), seen)
     return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", crew, seen)
+
+
+def _made_there(given: Sequence[Path]) -> list[Request]:
+    """The Keras models that files make which have no class of a VAE: such a model knows its own inputs."""
+    from vaelint.discover.keras_made import models_made
+
+    return [] if _together(given).candidates else [Request(target) for target in models_made(given)]
 
 
 def _of_class(name: str, told: Config, crew: Crew) -> list[Request]:

@@ -212,13 +212,15 @@ class Loaded:
         return model
 
     def _one_of(self, models: Sequence[object]) -> object:
-        """The one of several models that is compiled as a Keras model; all of them where that does not tell."""
-        compiled = [m for m in models if getattr(m, "compiled", False) is True]
-        if len(compiled) != 1:
+        """The one of several Keras models that is compiled, else the one that is told a loss; all of them where that does not tell."""
+        told, how = [m for m in models if getattr(m, "compiled", False) is True], "is compiled"
+        if not told:
+            told, how = [m for m in models if isinstance(m, nn.Module) and vars(m).get("symbolic_losses")], "add_loss is called on"
+        if len(told) != 1:
             return models
-        note = f"of the {len(models)} things that {self.name} makes, the one that is compiled is checked"
+        note = f"of the {len(models)} things that {self.name} makes, the one that {how} is checked"
         self.notes += [note] if note not in self.notes else []
-        return compiled[0]
+        return told[0]
 
     def _held_by(self, owner: object) -> object:
         """The one Keras model that an object holds and has compiled; the object itself where there is none, or several."""

@@ -21,11 +21,13 @@ keras: Any = importlib.import_module("keras")
 def compiling(original: Callable[..., None], note: Callable[[str], None], alone: bool) -> Callable[..., None]:
     """`compile` of Keras 2, whose losses may read tensors of the model's graph: each call of the model keeps their values for them.
 
-    A loss that is the only one is left as it is, unless `alone`.
+    A loss that is the only one is left as it is, unless `alone`. A metric that reads them is left out: it is no part of the training.
     """
 
     @functools.wraps(original)
     def compile(self: Any, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any) -> None:
+        if isinstance(shown := kwargs.get("metrics"), list | tuple):
+            kwargs["metrics"] = [m for m in shown if not (isinstance(m, types.FunctionType) and read_by(m, set()))]
         several = isinstance(loss, list | tuple | dict)
         original(self, optimizer, _with_values(self, loss, note) if several or alone else loss, *args, **kwargs)
 

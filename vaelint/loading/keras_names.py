@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from vaelint.trace.keras_models import is_users, settle
 
@@ -47,8 +48,27 @@ def put_right(note: Callable[[str], None], stand_in: Callable[[], Any], trains: 
         trainer.compile = compiling(trainer.compile, note, trains)
         taking, layers = (importlib.import_module(m) for m in ("vaelint.loading.keras_graph", "keras.layers"))
         layers.Lambda.__call__ = taking.taking(layers.Lambda.__call__, note)
+        outside: Any = importlib.import_module("vaelint.loading.keras_outside")
+        layers.Layer.__call__ = outside.taking_more(layers.Layer.__call__, note)
+    for utils in (importlib.import_module(f"{top}.utils") for top in ("keras", "keras._tf_keras.keras")):
+        if not hasattr(utils.plot_model, "or_not"):
+            vars(utils)["plot_model"] = _or_not(utils.plot_model, note)
     with contextlib.suppress(ImportError):
         _as_before()
+
+
+def _or_not(original: Callable[..., Any], note: Callable[[str], None]) -> Callable[..., Any]:
+    """`plot_model`, which draws nothing where what draws is not installed: a picture is no part of a training."""
+
+    @functools.wraps(original)
+    def plot_model(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        except ImportError:
+            note("plot_model is left out: pydot and graphviz are not installed")
+
+    plot_model.or_not = True  # type: ignore[attr-defined]
+    return plot_model
 
 
 def _put_off(original: Callable[..., None]) -> Callable[..., None]:
@@ -87,8 +107,11 @@ def _as_before() -> None:
         dense.__init__ = _of_whole_units(dense.__init__)
         embedding: Any = importlib.import_module("keras.src.layers.core.embedding").Embedding
         embedding.__init__ = _with_input_length(embedding.__init__)
+        first: Any = importlib.import_module("keras.src.layers.core.input_layer").InputLayer
+        first.__init__ = _of_one_size(first.__init__)
         layer: Any = importlib.import_module("keras.src.layers.layer").Layer
         layer.__new__ = staticmethod(_with_own_quantize(layer.__new__))
+        layer.losses = property(_as_losses(layer.losses.fget))
         layer.add_metric = lambda *_, **__: None  # what Keras 2 shows beside the loss; Keras 3 raises
         variable: Any = importlib.import_module("keras.src.backend.common.variables").Variable
         variable.read_value = lambda self: self.value  # as a variable of tensorflow has it
@@ -102,6 +125,17 @@ def _as_before() -> None:
         trainer.fit_generator = _fit_generator
     whole, losses = (importlib.import_module(name) for name in ("keras", "keras.losses"))
     vars(whole)["objectives"] = sys.modules["keras.objectives"] = losses
+
+
+class _Losses(list[Any]):
+    """What layers add to the loss. A tensor plus such a list is one for each of its entries, as tensorflow has it."""
+
+    def __radd__(self, other: Any) -> Any:
+        return other + torch.stack(self) if isinstance(other, torch.Tensor) and self else NotImplemented
+
+
+def _as_losses(original: Callable[[Any], list[Any]]) -> Callable[[Any], _Losses]:
+    return lambda layer: _Losses(original(layer))
 
 
 def _fit_generator(self: Any, generator: Any, steps_per_epoch: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -205,6 +239,17 @@ def _with_input_length(original: Callable[..., None]) -> Callable[..., None]:
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs.pop("input_length", None)
         original(self, *args, **kwargs)
+
+    init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return init
+
+
+def _of_one_size(original: Callable[..., None]) -> Callable[..., None]:
+    """An `Input` whose shape may be one whole number, as in `shape=(8)`."""
+
+    @functools.wraps(original)
+    def init(self: Any, shape: Any = None, *args: Any, **kwargs: Any) -> None:
+        original(self, (shape,) if isinstance(shape, int) else shape, *args, **kwargs)
 
     init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
     return init

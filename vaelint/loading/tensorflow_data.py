@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from vaelint.loading.placeholder import Placeholder
+
 keras: Any = importlib.import_module("keras")
 _AUTOTUNE = -1
 
@@ -185,11 +187,41 @@ CONFIG: dict[str, Any] = {
     "experimental_run_functions_eagerly": _nothing,
 }  # fmt: skip
 """`tf.config`: no device of tensorflow's is there, and nothing is set."""
+
+
+class _Options:
+    """`tf.ConfigProto` and its parts: what a session is to do with a GPU, which has no place here."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Nothing is kept."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return vars(self).setdefault(name, _Options())
+
+
+class _Session:
+    """`tf.Session`, which code of Keras 2 makes to hand it such options; nothing can be run in it."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Nothing is opened."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Placeholder(f"tensorflow.Session.{name}")
+
+
+OPTIONS: dict[str, Any] = {"ConfigProto": _Options, "GPUOptions": _Options, "Session": _Session}
+"""What is told a session of tensorflow 1."""
 TEST: dict[str, Any] = {"is_gpu_available": _none_there, "is_built_with_cuda": _none_there, "gpu_device_name": lambda: ""}
 """`tf.test`, as far as trainings ask it for a GPU."""
-_WRITER = SimpleNamespace(as_default=lambda *_, **__: contextlib.nullcontext(), flush=_nothing, close=_nothing)
+_WRITTEN = dict.fromkeys(("set_as_default", "init", "flush", "close", "add_summary", "add_graph"), _nothing)
+_WRITER = SimpleNamespace(as_default=lambda *_, **__: contextlib.nullcontext(), **_WRITTEN)
 SUMMARY: dict[str, Any] = {
-    **dict.fromkeys(("scalar", "image", "histogram", "text", "trace_on", "trace_off", "trace_export"), _nothing),
-    "create_file_writer": lambda *_, **__: _WRITER,
-}
+    **dict.fromkeys(("scalar", "image", "histogram", "text", "graph", "trace_on", "trace_off", "trace_export"), _nothing),
+    "create_file_writer": lambda *_, **__: _WRITER, "FileWriter": lambda *_, **__: _WRITER,
+    "experimental": SimpleNamespace(set_step=_nothing),
+}  # fmt: skip
 """`tf.summary`: nothing of what a training would show is written."""

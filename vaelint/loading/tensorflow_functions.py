@@ -9,12 +9,13 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
 
 from vaelint.loading.keras_graph import adding
-from vaelint.loading.tensorflow_data import CONFIG, DATA, SUMMARY, TEST
+from vaelint.loading.tensorflow_data import CONFIG, DATA, OPTIONS, SUMMARY, TEST
 from vaelint.loading.tensorflow_sizes import Draw, Size, Sized, sizes_of
 from vaelint.trace.keras_models import settle
 
@@ -200,6 +201,13 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str
     return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
+def sequence_loss(logits: Any, targets: Any, weights: Any, average_across_timesteps: bool = True, average_across_batch: bool = True) -> Any:
+    """`tf.contrib.seq2seq.sequence_loss`."""
+    losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True) * weights
+    over = [axis for axis, averaged in enumerate((average_across_batch, average_across_timesteps)) if averaged]
+    return ops.sum(losses, axis=over) / ops.sum(weights, axis=over) if over else losses
+
+
 def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
     """`tf.clip_by_value`."""
     return ops.clip(t, clip_value_min, clip_value_max)
@@ -317,7 +325,7 @@ NAMES: dict[str, Any] = {
     "random_normal_initializer": keras.initializers.RandomNormal, "random_uniform_initializer": keras.initializers.RandomUniform,
     "zeros_initializer": keras.initializers.Zeros, "ones_initializer": keras.initializers.Ones, "as_dtype": lambda d: d,
     "initializers": keras.initializers, "losses": keras.losses, "optimizers": keras.optimizers, "metrics": keras.metrics,
-    **{n: n for n in ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")},
+    **OPTIONS, **{n: n for n in ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")},
 }  # fmt: skip
 """The names at the top of tensorflow."""
 
@@ -337,7 +345,8 @@ BACKEND: dict[str, Any] = {
     "batch_flatten": lambda x: ops.reshape(x, (x.shape[0], -1)), "int_shape": lambda x: tuple(x.shape), "ndim": lambda x: len(x.shape),
     "concatenate": lambda tensors, axis=-1: ops.concatenate(list(tensors), axis=axis), "in_train_phase": lambda x, *_, **__: x,
     "binary_crossentropy": lambda target, output, from_logits=False: ops.binary_crossentropy(target, output, from_logits=from_logits),
-    "learning_phase": lambda: 1, "variable": variable, "permute_dimensions": lambda x, pattern: ops.transpose(x, axes=pattern),
+    "set_session": lambda session: None, "learning_phase": lambda: 1, "variable": variable,
+    "permute_dimensions": lambda x, pattern: ops.transpose(x, axes=pattern),
 }  # fmt: skip
 """Keras 2's backend, as far as models use it (keras.io/2.18/api/utils/backend_utils and the sources of Keras 2.3)."""
 
@@ -383,5 +392,6 @@ PARTS: dict[str, dict[str, Any]] = {
         "grayscale_to_rgb": lambda images, name=None: ops.repeat(images, 3, axis=-1), "convert_image_dtype": convert_image_dtype,
     },
     "types": {}, "dtypes": {}, "data": DATA, "config": CONFIG, "test": TEST, "summary": SUMMARY,
+    "contrib": {"seq2seq": SimpleNamespace(sequence_loss=sequence_loss)},
 }  # fmt: skip
 """The parts of tensorflow with names of their own."""

@@ -91,6 +91,7 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
         emit({"kind": "proposals", "proposals": proposals(model, result.findings)})
     if request.device != "none" and model is not None:
         _measure(request, result, model, emit, with_laws=model.has_loss and not loaded.made_up)
+        result.findings[:] = in_words_of(loaded.namespace, result.findings)
     return result
 
 

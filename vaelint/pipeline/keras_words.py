@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding
-from vaelint.trace.keras_models import is_used_by
+from vaelint.loading.imports import parsed
+from vaelint.trace.keras_models import is_keras, is_used_by
 
 _KERAS = (
     (r"torch\.randn_like\((\w+)\)", r"keras.random.normal(ops.shape(\1))"),
@@ -28,7 +32,7 @@ _TENSORFLOW = (
     (r"keras\.random\.normal\(ops\.shape\((\w+)\)\)", r"tf.random.normal(tf.shape(\1))"),
     (r"\bops\.shape\((\w+)\)\[0\]", r"tf.shape(\1)[0]"),
     (r"\bops\.logsumexp", "tf.reduce_logsumexp"),
-    (r"keras\.losses\.", "tf.keras.losses."),
+    (r"(?<!tf\.)keras\.losses\.", "tf.keras.losses."),
 )
 
 
@@ -39,6 +43,27 @@ def in_words_of(namespace: Mapping[str, Any], findings: Sequence[Finding]) -> li
         return list(findings)
     table = (*_KERAS, *_TENSORFLOW) if of_tensorflow else _KERAS
     return [replace(f, help=_said(f.help, table)) for f in findings]
+
+
+def in_words_of_files(modules: Sequence[object], findings: Sequence[Finding]) -> list[Finding]:
+    """The same for an observed script: where it trains Keras models, each finding in the words of the file that it is in."""
+    if not any(is_keras(m) for m in modules):
+        return list(findings)
+    tables = {file: _of_file(file) for file in {f.span.file for f in findings if f.span is not None}}
+    return [replace(f, help=_said(f.help, tables[f.span.file])) if f.span is not None else f for f in findings]
+
+
+def _of_file(file: str) -> Sequence[tuple[str, str]]:
+    try:
+        tree = parsed(Path(file))
+    except TargetError:
+        return ()
+    named = [(a.name, a.asname) for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    packages = {name.partition(".")[0] for name, _ in named}
+    packages |= {(n.module or "").partition(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    if ("tensorflow", "tf") in named:
+        return (*_KERAS, *_TENSORFLOW)
+    return _KERAS if packages & {"keras", "tensorflow"} else ()
 
 
 def _said(text: str, table: Sequence[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ from vaelint.perturb.constructor_arguments import changed, knobs
 from vaelint.pipeline.step_trials import leaves_a_loss
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.target import parse_init, parse_target
+from vaelint.step.keras_steps import own_inputs
 from vaelint.step.step import forward_step, input_names, told_step
 from vaelint.trace import keras_models
 from vaelint.trace.ladder import Tracer
@@ -84,12 +85,26 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
     started = time.perf_counter()
     loaded = given.load(request) if given is not None else load_target(parse_target(request.target), request)
     if keras_models.is_used_by(loaded.namespace):
-        inputs = inputs.with_channels_last()
+        inputs = (inputs if inputs.specs else _own_inputs(request, loaded, given)).with_channels_last()
     result.timing["load_s"] = round(time.perf_counter() - started, 4)  # what the module imports: not ours
     try:
         return Prepared(loaded, inputs, *_made_ready(request, loaded, inputs, given))
     finally:
         result.notes += loaded.notes  # where it fails, they say what led there
+
+
+def _own_inputs(request: Request, loaded: Loaded, given: FromPython | None) -> InputSet:
+    """What a Keras model's own `Input`s say, where no input is given; none where it cannot be built, which is told later."""
+    none = InputSet.from_texts(())
+    try:
+        with as_if_without_gpu():
+            model = loaded.build(loaded.resolve_init(none, given.init if given is not None else parse_init(request.init)))
+    except TargetError:
+        return none
+    own = InputSet.from_specs(own_inputs(model))
+    if own.specs:
+        loaded.notes.append(f"no --input is given: the model's own Input says {' and '.join(map(str, own.specs))}")
+    return own
 
 
 def _made_ready(request: Request, loaded: Loaded, inputs: InputSet, given: FromPython | None) -> tuple[Tracer, Any, list[str]]:

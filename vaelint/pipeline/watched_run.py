@@ -43,6 +43,7 @@ from vaelint.observe.script import file_of, noting_usage, passing_version_assert
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.curves import make_curves
 from vaelint.pipeline.gaps import note_cut_short
+from vaelint.pipeline.keras_words import in_words_of_files
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
@@ -282,6 +283,7 @@ def _judge(
     if model.has_loss:
         replay_laws(model, request, result)
     unsettle_likelihood(result)
+    result.findings[:] = in_words_of_files(session.modules, result.findings)
     result.timing["rules_s"] = round(time.perf_counter() - before, 4)
     result.settle()
     emit({"kind": "static", "result": as_said(result).to_json()})  # kept if the experiments do not end
@@ -301,6 +303,7 @@ def _judge(
     trial = confirm(model, replace(request, device=device), result)
     if trial is not None and model.has_loss:
         observe_laws(trial, request, result)
+        result.findings[:] = in_words_of_files(session.modules, result.findings)
     result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
     note_cut_short(request, result)
     result.settle()

@@ -11,6 +11,8 @@ from vaelint.core.finding import Span
 from vaelint.late import dataclass
 from vaelint.source.written import SourceFile
 
+_MODULES = frozenset({"torch.nn", "torch.nn.functional", "torch.optim", "torch.distributions"})
+_MODULES |= {f"{top}.{part}" for top in ("keras", "tensorflow.keras") for part in ("backend", "ops", "random")}
 _ATOMS = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant, ast.List, ast.Tuple, ast.Dict)
 
 
@@ -37,7 +39,7 @@ class Code:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 for alias in node.names:
                     whole = f"{node.module}.{alias.name}"
-                    if whole in ("torch.nn", "torch.nn.functional", "torch.optim", "torch.distributions"):
+                    if whole in _MODULES:
                         found[alias.asname or alias.name] = whole
         return found
 

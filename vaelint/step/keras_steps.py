@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
+from vaelint.core.inputs import InputSpec
 from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.loading.keras_calls import calls_of, loss_of, target_of, tree_of
@@ -17,6 +18,9 @@ from vaelint.step.reading import batch_of
 from vaelint.trace.keras_models import forward_of, is_keras, is_users, of_keras
 
 _OF_KERAS = frozenset({"training", "mask"})  # arguments that Keras fills
+_ROWS = (32, 24, 40, 36)  # of a batch: the first that no other axis has
+_FREE = {4: (32, 64, 48, 96), 5: (16, 32, 24, 48)}  # of axes that an Input leaves open, by the number of axes; images are halved often
+_FREE_ELSE = (20, 24, 28, 36)
 
 
 def runs_by_call(model: nn.Module) -> bool:
@@ -43,6 +47,35 @@ def parameters_of(model: nn.Module) -> list[inspect.Parameter]:
 def _of_inputs(model: nn.Module) -> bool:
     """Whether the model is a graph between `keras.Input`s and outputs."""
     return bool(getattr(model, "inputs", None)) and not is_users(model, "call")
+
+
+def own_inputs(model: nn.Module) -> list[InputSpec]:
+    """The inputs of a batch as a Keras model's own `Input`s say them; none where it has no such."""
+    return [_spec_of(model, tensor) for tensor in model.inputs] if is_keras(model) and _of_inputs(model) else []  # type: ignore[union-attr]
+
+
+def _spec_of(model: nn.Module, tensor: Any) -> InputSpec:
+    rows, *rest = tensor.shape
+    told = {n for n in rest if n}
+    free = iter(n for n in _FREE.get(len(tensor.shape), _FREE_ELSE) if n not in told)
+    sizes = [n or next(free) for n in rest]
+    whole = (rows or next(n for n in _ROWS if n not in sizes), *sizes)
+    kinds = [*_looked_up(model, tensor)]
+    if kinds:
+        return InputSpec(None, whole, ("",) * len(whole), "int64", 0.0, float(min(kinds) - 1))
+    dtype = tensor.dtype if tensor.dtype.startswith(("float", "int", "uint", "bool")) else "float32"
+    return InputSpec(None, whole, ("",) * len(whole), dtype)
+
+
+def _looked_up(model: Any, tensor: Any) -> Iterator[int]:
+    """How many entries the tables have in which a graph looks an input up, itself or by a graph within it."""
+    for layer in getattr(model, "layers", ()):
+        for node in layer._inbound_nodes:
+            for i in (i for i, given in enumerate(node.input_tensors) if given is tensor):
+                if type(layer).__name__ == "Embedding":
+                    yield layer.input_dim
+                elif i < len(inner := getattr(layer, "inputs", None) or ()):
+                    yield from _looked_up(layer, inner[i])
 
 
 def written_call(model: nn.Module, bound: Sequence[str]) -> str:

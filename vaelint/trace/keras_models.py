@@ -186,7 +186,8 @@ def _adopt(layer: Any) -> None:
     known = {id(m) for m in named.values()}
     for inner in kept:
         if isinstance(inner, torch.nn.Module) and id(inner) not in known and type(inner).__name__ != "InputLayer":
-            named[_free(getattr(inner, "name", "layer"), named)] = inner
+            taken = {*named, *dir(type(layer))}  # a layer named `output` is not what a model has under that name
+            named[_free(getattr(inner, "name", "layer"), taken)] = inner
     torch_private.adopt(layer, {}, named)
 
 

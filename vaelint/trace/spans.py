@@ -51,10 +51,16 @@ class SpanFinder:
         if known is None:
             path = filename if filename.startswith(os.sep) and not _UNTIDY.search(filename) else os.path.abspath(filename)
             foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB) or _SITE in path or _SCRATCH in path
-            known = (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
+            known = (self._is_own(path) or not foreign) and not path.startswith((_TORCH, _OURS))
             known = is_cell(filename) if filename.startswith("<") else known and not filename.endswith((".pyx", ".pxd", ".pxi"))
             self._is_user[filename] = known
         return known
+
+    def _is_own(self, path: str) -> bool:
+        """Whether a file lies in the folder of the checked file, and not in an environment below that."""
+        if not path.startswith(self._home) or _SITE in path[len(self._home) - 1 :]:
+            return False
+        return not any(path.startswith(there) and there.startswith(self._home) for there in (*_STDLIB, *_PACKAGES))
 
     def relative(self, filename: str) -> str:
         """The path as a report shows it: relative to the working directory where it lies below it, with `/`."""

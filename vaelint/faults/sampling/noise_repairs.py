@@ -13,7 +13,12 @@ from vaelint.record import ops
 from vaelint.source.spot import Code, Spot, propose
 
 _NORMAL = {"rand_like": "randn_like", "rand": "randn"}
-_WITH_SHAPE = (("keras.random.normal", "keras.ops.shape"), ("tensorflow.random.normal", "tensorflow.shape"))
+_WITH_SHAPE = (
+    ("keras.random.normal", "keras.ops.shape"),
+    ("tensorflow.random.normal", "tensorflow.shape"),
+    ("keras.backend.random_normal", "keras.backend.shape"),
+    ("tensorflow.keras.backend.random_normal", "tensorflow.keras.backend.shape"),
+)
 
 
 def standard_normal(code: Code, name: str) -> str:

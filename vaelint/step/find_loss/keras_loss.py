@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from vaelint.loading.build import Loaded
+from vaelint.loading.keras_calls import loss_of, tree_of
 from vaelint.loading.keras_symbolic import Symbolic, reading
 from vaelint.step.keras_steps import training_of
 from vaelint.step.step import Step
@@ -23,7 +24,7 @@ def keras_step(loaded: Loaded, model: nn.Module, step: Step, names: Sequence[str
     A loss that Keras computes is that of the line which compiles the model.
     """
     if loaded.symbolic is not None:
-        return _with_values_given(loaded, loaded.symbolic, step, names)
+        return _with_values_given(loaded, loaded.symbolic, step, names, by_layers=bool(getattr(model, "losses", None)))
     training = training_of(loaded, model, step.code, names)
     if training is None:
         return None
@@ -53,17 +54,35 @@ def _standing_at(expression: ast.expr, taken: Sequence[str], place: ast.expr, fi
     return made
 
 
-def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Sequence[str]) -> Step:
-    """The step whose loss gets the values of the tensors that it reads as symbols: what its author meant."""
+def _placed(loss: Callable[..., Any] | None, loaded: Loaded) -> Callable[..., Any] | None:
+    """A loss of Keras' own with the place where `compile` gets it."""
+    place = loss_of(tree_of(loaded.file), loaded.name) if loss is not None else None
+    if place is None:
+        return loss
+    written = ast.parse("lambda target, output: loss(target, output)", mode="eval")
+    for node in ast.walk(written.body):
+        if isinstance(node, ast.expr | ast.arg):
+            ast.copy_location(node, place)
+    placed: Callable[..., Any] = eval(compile(written, loaded.file, "eval"), {"loss": loss})
+    return placed
+
+
+def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Sequence[str], *, by_layers: bool) -> Step:
+    """The step whose loss gets the values of the tensors that it reads as symbols: what its author meant.
+
+    `by_layers`: layers add to the loss, as they are called.
+    """
+    more = " + sum(model.losses)" if by_layers else ""
     read = ", ".join(symbolic.names)
     outputs = ", ".join(["out"] if symbolic.outputs == 1 else [f"out{i + 1}" for i in range(symbolic.outputs)])
     first = outputs if symbolic.outputs == 1 else f"[{outputs}]"
     if symbolic.added:
         terms = [f"{n}.sum()" for n in symbolic.names]
         terms = [f"compiled_loss({names[0]}, {first}).mean()", *terms] if symbolic.loss is not None else terms
-        text = f"{outputs}, {read} = {step.call}; loss = {' + '.join(terms)}"
+        text = f"{outputs}, {read} = {step.call}; loss = {' + '.join(terms)}{more}"
         note = "the loss is that of the model's compile and add_loss" if symbolic.loss is not None else "the loss is that of add_loss"
-        return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra={"compiled_loss": symbolic.loss})
+        extra: dict[str, Any] = {"compiled_loss": _placed(symbolic.loss, loaded)}
+        return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra=extra)
     assert isinstance(symbolic.loss, types.FunctionType)
     name = symbolic.loss.__name__ if symbolic.loss.__name__.isidentifier() else "compiled_loss"
     if symbolic.as_arguments:
@@ -72,6 +91,6 @@ def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Se
         given = ", ".join(f"{n}={n}" for n in symbolic.names)
         code = f"reading({name}, {given})({names[0]}, {first})"
     note = f"{name} is given the values of {read}, as if they were outputs of the model"
-    extra: dict[str, Any] = {name: symbolic.loss, "reading": reading}
-    text = f"{outputs}, {read} = {step.call}; loss = {code}.mean()"
+    extra = {name: symbolic.loss, "reading": reading}
+    text = f"{outputs}, {read} = {step.call}; loss = {code}.mean(){more}"
     return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra=extra)
