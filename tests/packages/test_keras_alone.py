@@ -143,6 +143,8 @@ def test_a_layer_whose_method_reads_the_graph_from_outside(tmp_path: Path) -> No
     (tmp_path / "train.py").write_text(head + OUTSIDE + rest[rest.index("data = ") :])
     found = observed(tmp_path, "train.py")
     assert (found["status"], found["findings"], beta(found)) == ("clean", [], 1), found
+    called = checked(tmp_path, "train.py:vae")
+    assert (called["status"], called["rung"], beta(called)) == ("clean", "symbolic", 1), called
     assert any(n.startswith("Losses reads logvar, mean of the graph") for n in found["notes"]), found["notes"]
 
 

@@ -48,8 +48,7 @@ def put_right(note: Callable[[str], None], stand_in: Callable[[], Any], trains: 
         trainer.compile = compiling(trainer.compile, note, trains)
         taking, layers = (importlib.import_module(m) for m in ("vaelint.loading.keras_graph", "keras.layers"))
         layers.Lambda.__call__ = taking.taking(layers.Lambda.__call__, note)
-        outside: Any = importlib.import_module("vaelint.loading.keras_outside")
-        layers.Layer.__call__ = outside.taking_more(layers.Layer.__call__, note)
+        layers.Layer.__call__ = taking.taking_more(layers.Layer.__call__, note)
     for utils in (importlib.import_module(f"{top}.utils") for top in ("keras", "keras._tf_keras.keras")):
         if not hasattr(utils.plot_model, "or_not"):
             vars(utils)["plot_model"] = _or_not(utils.plot_model, note)
