@@ -206,8 +206,8 @@ def _placed(model: Model, k: KlFact) -> fx.Node | None:
     if place is not None and place != model.where(model.record.loss):
         return k.term.core
     inside = model.flow.ancestors(*(leaf.node for leaf in k.term.leaves))
-    nodes = [n for n in model.record.graph.nodes if n in inside]
-    drawn: dict[str, fx.Node] = {s.name: n for n in nodes if (s := n.meta.get("sampled")) and s.of_guide and not s.observed}
+    densities = [n for n in model.record.graph.nodes if n in inside and (s := n.meta.get("sampled")) and s.of_guide and not s.observed]
+    drawn: dict[str, fx.Node] = {n.meta["sampled"].name: n for n in densities}
     if len(drawn) == 1:  # a bound that sums over values packs the densities anew
         return next(iter(drawn.values()))
     heads = {h for s in model.sites for h in s.heads}

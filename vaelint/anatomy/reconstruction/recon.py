@@ -355,8 +355,8 @@ def _softmax(r: Float[torch.Tensor, "*shape"], t: Num[torch.Tensor, "*shape"], g
 
 def _weighted(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe | None:
     """A likelihood weighted sample by sample, element by element or class by class: the ratio is constant along some axis."""
-    if r.dim() < 2:
-        return None
+    if r.dim() < 2 or math.prod(r.shape[1:]) < 2:
+        return None  # with one value a sample there is a weight for any gradient
     for name, family in FAMILIES.items():
         ratio = g / family(r, t)
         spread = (ratio - ratio.mean(dim=tuple(range(1, ratio.dim())), keepdim=True)).abs().max()
