@@ -80,10 +80,16 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
         if _reads_statistic(bench, node):  # scaled by a statistic of the batch, of which VAE103 speaks
             return [_broken(bench, n, n, rows) for n in _weights(bench) if node in (n, *flow.ancestors(n)) and _is_a_share(bench, n)][:1]
         culprit = _reordered(node, rows, bench) or node
-        if any(bench.model.op(n) in _ON_PURPOSE and bench.batch_axis(n) is not None for n in (culprit, *culprit.all_input_nodes)):
+        if any(_is_on_purpose(bench, n, rows) for n in (culprit, *culprit.all_input_nodes)):
             return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
         return [_broken(bench, culprit, node, rows)]
     return []
+
+
+def _is_on_purpose(bench: Bench, node: fx.Node, rows: Rows) -> bool:
+    """Whether samples change places here: not where those that packing has sorted come back to theirs."""
+    back = [frozenset({sample}) for sample in exchanged(bench)]
+    return bench.model.op(node) in _ON_PURPOSE and bench.batch_axis(node) is not None and rows.get(node) != back
 
 
 def _excused(bench: Bench) -> set[fx.Node]:
