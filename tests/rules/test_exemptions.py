@@ -29,6 +29,7 @@ SHOWN = {
     },
     "VAE306": {
         "noise on a part of the data, the same for all samples": "systems/ok_some_columns_jittered_in_a_copy.py",
+        "jitter beside a turn that was drawn": "systems/ok_clouds_turned_and_jittered.py",
         "a draw whose posterior is not known": "vae211_posterior_not_used/bad__noise.py",
         "a step that does not train the encoder": "systems/ok_step_of_the_critic.py",
         "the reconstruction meets the data in another term": "systems/ok_critic_features.py",

@@ -71,7 +71,21 @@ def _in_part(model: Model, target: fx.Node) -> bool:
     return bool(moved.any()) and not bool(moved.all())
 
 
-CORRUPTIONS = (("noise on a part of the data, the same for all samples", _in_part),)
+def _is_augmented(model: Model, target: fx.Node) -> bool:
+    """Whether the data were changed by other draws too, which nothing adds to them, as a turn is: jitter of another pose is no noise to
+    take off, as there are no clean data in that pose."""
+    flow = model.flow
+    above = flow.ancestors(target)
+    added = {i for n in above if ops.op(n) in ops.ADD for i in ops.value_inputs(n) if i in flow.pure_noise}
+    others = (flow.random & above) - flow.ancestors(*added) - added
+    met = {n for n in above & flow.descendants(*others) if n in flow.data and ops.op(n) in ops.PRODUCT | ops.MUL}
+    return bool(met)
+
+
+CORRUPTIONS = (
+    ("noise on a part of the data, the same for all samples", _in_part),
+    ("jitter beside a turn that was drawn", _is_augmented),
+)
 """What keeps the rule silent about noise that the encoder saw too."""
 
 
