@@ -121,7 +121,7 @@ class Estimate:
         """Whether samples are held against each other, or a value that the noise has moved is cut off."""
         model = self.bench.model
         noisy = model.flow.noisy
-        inside = [n for n in model.flow.ancestors(core, stop=heads) if isinstance(n.meta.get("val"), torch.Tensor)]
+        inside = [n for n in model.flow.ancestors(core, stop=heads | self._likelihoods) if isinstance(n.meta.get("val"), torch.Tensor)]
         pairs = any(sum("B" in text for text in model.dims(n)) > 1 for n in inside)
         return pairs or any(ops.op(n) in _CUTS and n in noisy and heads & model.flow.ancestors(n) for n in inside)
 
@@ -171,11 +171,15 @@ class Estimate:
 
     def _quiet(self, sizes: Mapping[str, int]) -> dict[fx.Node, torch.Tensor]:
         """The reconstruction at 0 where it is in the same sum: log p(x|z) + log p(z) - log q(z) has no value without it."""
+        return {n: torch.zeros(self.bench.model.replay.shape_of(n, sizes), dtype=torch.float64) for n in self._likelihoods}
+
+    @property
+    def _likelihoods(self) -> set[fx.Node]:
+        """The addends of reconstructions in the same sum: what the decoder does before them is no part of the estimate."""
         model = self.bench.model
         assert self.term.core is not None
         inside = model.flow.ancestors(self.term.core)
-        leaves = {leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves if leaf.node in inside}
-        return {n: torch.zeros(model.replay.shape_of(n, sizes), dtype=torch.float64) for n in leaves}
+        return {leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves if leaf.node in inside}
 
     @cached_property
     def draws(self) -> int:
