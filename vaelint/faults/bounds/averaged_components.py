@@ -1,7 +1,8 @@
 """Priors that are mixtures, and KLs that are averaged over their components: sum_k w_k KL(q || p_k) is no KL to sum_k w_k p_k.
 
 By Jensen's inequality it is larger, and as a function of the posterior it is the KL to the one density prod_k p_k^{w_k}: of Gaussians one
-Gaussian in the middle of all, so that the mixture is none any more.
+Gaussian in the middle of all, so that the mixture is none any more. Priors of several parts of the latent, each of which reads its own
+part (a Gaussian process for each channel), are a product and no mixture: their KLs add up.
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ def _averaged(model: Model, leaf: Leaf, reducer: fx.Node) -> Averaged | None:
         parameters = [p for p in own if count in shape(p)[:1]] + [p for p in own if shape(p)[:2] == (1, count)]
         posterior = _posterior_of(model, leaf, source, axis) if parameters else None
         for parameter in parameters if posterior is not None else ():
-            if posterior is not None and _has_components(model, leaf, source, axis, parameter):
+            if (
+                posterior is not None
+                and _has_components(model, leaf, source, axis, parameter)
+                and _all_see(model, leaf, source, axis, posterior)
+            ):
                 return Averaged(reducer, source, axis, parameter, posterior)
     return None
 
@@ -139,6 +144,21 @@ def _has_components(model: Model, leaf: Leaf, source: fx.Node, axis: int, parame
         if not float(change[row]) > 1e-6 or float(others.max()) > _SAME * max(1.0, float(base.abs().max())):
             return False
     return True
+
+
+def _all_see(model: Model, leaf: Leaf, source: fx.Node, axis: int, posterior: fx.Node) -> bool:
+    """Whether one number of the posterior, the first that moves any entry along the axis, moves them all: else each has its own part of the
+    latent, and none is a component."""
+    sizes, at = dict(model.symbols), _posterior(model, leaf, 9)
+    base = model.replay([source], at, sizes)[source].detach()
+    for place in range(at[posterior][..., 0].numel()):
+        moved = at[posterior].clone()
+        moved.view(-1, moved.shape[-1])[place, 0] += 1.0
+        change = _along(model.replay([source], {**at, posterior: moved}, sizes)[source].detach() - base, axis)
+        sees = change > _SAME * max(1.0, float(base.abs().max()))
+        if bool(sees.any()):
+            return bool(sees.all())
+    return False
 
 
 def _along(value: torch.Tensor, axis: int) -> torch.Tensor:
