@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +29,7 @@ def samples_along_second(model: Model, axes: dict[fx.Node, int]) -> bool:
         axes: The inputs with an axis of the size of what is called the batch, and where.
     """
     first = next((shape(n) for n, axis in axes.items() if axis == 0 and len(shape(n)) > 1), ())
-    if len(first) < 2 or any(axis != 0 for axis in axes.values()) or first[0] == first[1] or first[1] < 2 or not model.sites:
+    if len(first) < 2 or any(axis != 0 for axis in axes.values()) or first[1] < 2 or not model.sites:
         return False
     rows = first[1]
     if any(len(shape(n)) > 1 and shape(n)[1] != rows for n in axes):
@@ -40,7 +41,23 @@ def samples_along_second(model: Model, axes: dict[fx.Node, int]) -> bool:
         return False
     made = {n for t in model.terms_of("reconstruction") for leaf in t.leaves for n in leaf.frontier if n in model.flow.learned}
     before = model.flow.ancestors(*(s.z for s in model.sites), *made)
-    return not any(m.node in before for m in turned.meetings)
+    if any(m.node in before for m in turned.meetings):
+        return False
+    return first[0] != first[1] or _costs_by_row(model, turned, rows)
+
+
+def _costs_by_row(model: Model, samples: Samples, rows: int) -> bool:
+    """Whether each reconstruction and each KL comes down to one number for each row of the second axis, and no rows meet in the loss."""
+    terms = [*model.terms_of("reconstruction"), *model.terms_of("kl")]
+    if any(m.node in model.reaching_loss for m in samples.meetings) or not model.terms_of("reconstruction"):
+        return False
+    return all(any(_is_one_each(samples, n, rows) for n in (*leaf.chain, leaf.node)) for term in terms for leaf in term.leaves)
+
+
+def _is_one_each(samples: Samples, node: fx.Node, rows: int) -> bool:
+    """Whether a value has one entry for each row of the second axis, and no more."""
+    labels = samples.of(node)
+    return labels is not None and math.prod(shape(node)) == rows == labels.numel() and not bool((labels == FREE).any())
 
 
 def _has_rows(samples: Samples, z: fx.Node, rows: int) -> bool:
@@ -48,8 +65,4 @@ def _has_rows(samples: Samples, z: fx.Node, rows: int) -> bool:
     labels = samples.of(z)
     if labels is None or bool((labels == FREE).any()):
         return False
-    latents = shape(z)[-1]
-    total = 1
-    for n in shape(z):
-        total *= n
-    return int(torch.unique(labels).numel()) == rows and labels.numel() * latents == total
+    return int(torch.unique(labels).numel()) == rows and labels.numel() * shape(z)[-1] == math.prod(shape(z))
