@@ -76,7 +76,17 @@ class Elementwise:
         flow = self.bench.model.flow
         layers = {n for n in flow.order if ops.uses_parameter(n)} | {s.z for s in self.bench.model.sites}
         given = flow.ancestors(self.at.target) & set(self.bench.model.record.inputs.values())
-        return bool(given & flow.ancestors(*self.at.raw, stop=layers))
+        return bool(given & flow.ancestors(*self.at.raw, stop=layers)) or self._is_held_against_another_input
+
+    @property
+    def _is_held_against_another_input(self) -> bool:
+        """Whether values of the data alone are made of the target and of another input, element by element: of k out of n, which values k
+        may have hangs on n, and n has none that add up. A mask only chooses; a label that picks a parameter meets what is learned."""
+        flow, target = self.bench.model.flow, self.at.target
+        others = (set(self.bench.model.record.inputs.values()) & self.inside) - flow.ancestors(target)
+        alike = {n for n in others if _alike(shape(n), target) and n.meta["val"].dtype is not torch.bool}
+        behind = (flow.ancestors(n) for n in self.inside - flow.learned) if alike else ()
+        return any(target in every and alike & every for every in behind)
 
     @property
     def is_of_classes(self) -> bool:

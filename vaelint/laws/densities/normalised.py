@@ -10,7 +10,8 @@ What is added of the data alone is left out where the target is no part of it, o
 it, as the volume of a map of the data, d logit(x) / dx.
 
 A term that only learns where the data lies is exempt (any distance does), and so are one that is weighed by detached values (beta-NLL),
-and counts times the logs of shares that add up to one (a multinomial).
+counts times the logs of shares that add up to one (a multinomial), and data that are held against another input, element by element
+(successes out of so many trials): which values they may have hangs on it.
 
 Source: Bishop 2006, Pattern Recognition and Machine Learning, section 1.2.1; Salimans et al. 2017, PixelCNN++, eq. 2, for the bins.
 """
