@@ -2,6 +2,9 @@
 
 Measured on the run's gradients. Where the reconstruction's gradient comes to the encoder's output by two ways, and the two are each other's
 opposite, the encoder learns nothing of it though nothing is detached: a straight-through sum without its detach.
+
+A sum that does not move with the encoder's output, however far that goes, is exempt where other addends of the reconstruction teach the
+encoder: the two shapes of a beta distribution add up to its concentration, whatever its mean is. A code that was looked up does move.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
@@ -19,6 +23,8 @@ from vaelint.record import ops
 from vaelint.rule import Found
 
 _MOST = 40  # joins that are asked
+_FAR = (1.0, 5.0, 25.0)  # steps of the layer's output, from where it is
+_ROUNDED = 1e-4  # of what its operands move by, a sum that does not move
 
 
 @law(
@@ -33,7 +39,7 @@ def gradients_do_not_cancel(bench: Bench) -> Iterator[Broken]:
             if not bench.knows(leaf.node) or not bench.value_with_graph(leaf.node).requires_grad:
                 continue
             joins = _cancelled(bench, leaf.node)
-            if joins:
+            if joins and not (_is_taught_elsewhere(bench, term, leaf, joins[1]) and _is_constant(bench, *joins)):
                 yield _broken(bench, *joins)
                 return
 
@@ -72,6 +78,28 @@ def _comes_by_each(bench: Bench, total: torch.Tensor, node: fx.Node, ways: list[
         if got is None or not bool(got.any()):
             return False
     return True
+
+
+def _is_constant(bench: Bench, node: fx.Node, layer: fx.Node) -> bool:
+    """Whether a sum of ways that move with the layer does not: wherever the layer's output is put, but for what rounding leaves."""
+    generator, here = torch.Generator().manual_seed(29), bench.value(layer)
+    ways = [i for i in node.all_input_nodes if bench.is_real(i) and bench.knows(i)]
+    for far in _FAR:
+        moved = here + (far * torch.randn(here.shape, generator=generator)).to(here)
+        got = bench.after({layer: moved}, [node, *ways])
+        if not {node, *ways} <= got.keys():
+            return False
+        step, most = (max(float((got[n] - bench.value(n)).abs().max()) for n in some) for some in ([node], ways))
+        if not step <= _ROUNDED * most or most == 0:
+            return False
+    return True
+
+
+def _is_taught_elsewhere(bench: Bench, term: Term, leaf: Leaf, layer: fx.Node) -> bool:
+    """Whether a gradient comes to the layer from other addends of the same reconstruction."""
+    others = [bench.value_with_graph(o.node) for o in term.leaves if o.node is not leaf.node and bench.knows(o.node)]
+    got = [bench.base.gradient(value, [bench.value_with_graph(layer)])[0] for value in others if value.requires_grad]
+    return any(g is not None and bool(g.any()) for g in got)
 
 
 def _broken(bench: Bench, node: fx.Node, layer: fx.Node) -> Broken:
