@@ -72,6 +72,8 @@ FOUND_BY_THE_PASS = (
     "vae211_posterior_not_used__classes",
     "vae211_posterior_not_used__nothing_left",
     "vae408_kl_formula__base_density_at_end",
+    "vae408_kl_formula__mixture_own_density",
+    "vae408_kl_formula__variance_for_scale_in_log_q",
     "vae415_beta_unused__of_all",
     "vae222",
     "vae319_softmax_of_bounded_scores__relaxed_draw",
