@@ -6,7 +6,8 @@ Intervention: z is drawn and held, the posterior's numbers are moved, in many st
 sampler's log-density, the posterior is charged for another density than the one that it draws from.
 
 Exempt: a density whose numbers are held on purpose (sticking the landing), one of a mixture or of all samples (a sum in a logarithm), a
-density that reads other samples, draws that are not made element by element, and a bent density (a square of it, a bound).
+density that reads other samples, closed forms that the draw only weighs, draws that are not made element by element, and a bent density (a
+square of it, a bound).
 
 Source: Roeder et al. 2017, Sticking the landing, eq. 4 to 6.
 """
@@ -52,7 +53,7 @@ def log_q_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
         if charged.site.kind != "gaussian" or not score.has_one_noise or score.is_of_a_sum:
             continue
         try:
-            off = score.off()
+            off = score.off() if score.is_of_the_distance else None
             if off is not None and off > _OFF:
                 yield _broken(bench, score, off)
                 return
@@ -84,6 +85,18 @@ class _Score:
         way = flow.ancestors(self.charged.density) & flow.descendants(self.charged.site.z) | {self.charged.density}
         sums = flow.descendants(*(n for n in way if ops.op(n) in ops.REDUCE)) & way
         return any(ops.op(n) in _LOGS for n in sums) or any(ops.op(n) in ("logsumexp", "logaddexp") for n in way)
+
+    @property
+    def is_of_the_distance(self) -> bool:
+        """Whether draw and mean moved together leave the value: closed forms that the draw only weighs (VaDE) cost another one."""
+        site, replay, density = self.charged.site, self.bench.model.replay, self.charged.density
+        if site.mu is None or site.mu not in self.bench.model.flow.ancestors(density, stop={site.z}):
+            return False
+        heads = self._heads(0)
+        z, mean = self._drawn(heads, self._noise(0)).detach(), replay([site.mu], {**self._held, **heads}, self.sizes)[site.mu].detach()
+        places = [{site.z: z + by, site.mu: mean + by} for by in (0.0, 0.7)]
+        here, there = (replay([density], {**self._held, **heads, **put}, self.sizes)[density].detach() for put in places)
+        return torch.allclose(here, there)
 
     def off(self) -> float | None:
         """By what share of itself the density's gradient parts from the draw's own; None where that cannot be told."""
