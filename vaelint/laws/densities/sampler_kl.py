@@ -359,7 +359,13 @@ def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | No
     assert node is not None
     label = "this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior"
     calls = [s for s in node.meta["stack"][1:] if s is not None]
-    elsewhere = culprit is None and closed.lowest.is_zero and calls and not closed.lowest.is_zero_for_several(sampler.v, sampler.noise)
+    elsewhere = (
+        culprit is None
+        and mended is None
+        and closed.lowest.is_zero
+        and calls
+        and not closed.lowest.is_zero_for_several(sampler.v, sampler.noise)
+    )
     # then the formula is right, and was given another distribution
     found = Found(
         calls[0] if elsewhere else model.where(node),

@@ -108,7 +108,7 @@ def _may_be_so(bench: Bench, lost: fx.Node) -> bool:
     if not bench.is_real(lost) or not all(bench.is_real(i) for i in read) or flow.looks_up(lost):
         return True
     if ops.op(lost) not in _PRODUCTS:
-        return ops.op(lost) in ("round", "sign", "floor", "ceil", "trunc")
+        return ops.op(lost) in ("round", "sign", "floor", "ceil", "trunc", "custom_gradient")  # the last may hold numbers of numpy's
     zeros = [i for i in flow.inputs[lost] if bench.knows(i) and not bool(bench.value(i).any())]
     zeros = [i for i in zeros if i not in flow.pure_noise or bench.value(i).numel() < _BY_CHANCE]
     numbers = [a for a in lost.args if isinstance(a, int | float) and a == 0]
