@@ -78,9 +78,17 @@ def left_to_the_next(bench: Bench, record: Record) -> Left | None:
     way, gap = _apart(_values(other), middle), _apart(_values(other), _values(built))
     if not way or gap <= _ALIKE * way or not _is_added(left, _gradients(built), _gradients(other), kept):
         return None
-    places = {u.place for u in second.uses if u.kind == "cleared" and u.place is not None and not u.of & ids}
-    place = next(iter(places)) if len(places) == 1 else passed.span
-    return Left(tuple(kept), place, len(places) == 1, passed.span)
+    place = _cleared_instead(second, ids)
+    return Left(tuple(kept), place or passed.span, place is not None, passed.span)
+
+
+def _cleared_instead(record: Record, ids: set[int]) -> Span | None:
+    """Where others are cleared last before the step over these parameters; of a step over copies of them, where alone it is."""
+    others = [(k, u.place) for k, u in enumerate(record.uses) if u.kind == "cleared" and u.place is not None and not u.of & ids]
+    stepped = next((k for k, u in enumerate(record.uses) if u.kind == "stepped" and u.of & ids), None)
+    if stepped is None:
+        return others[0][1] if len({place for _, place in others}) == 1 else None
+    return next((place for k, place in reversed(others) if k < stepped), None)
 
 
 def _run(bench: Bench, built: Built, seed: int) -> Record:
