@@ -91,12 +91,20 @@ def _pull(bench: Bench, fact: ReconFact, data: Seat, absent: torch.Tensor) -> fl
     if bench.knows(fact.pair.target) and bench.value(fact.pair.target).numel() < absent[:, 1:].numel():
         return None  # one column of a table: as many classes as the table has columns are no columns
     out = bench.value_with_graph(fact.pair.recon)
-    where = _laid(_in_order(bench, fact.pair.target, data, absent), out)
-    if where is None or not out.requires_grad:
+    laid = _laid(_in_order(bench, fact.pair.target, data, absent), out)
+    if not laid or not out.requires_grad:
         return None
     (grad,) = bench.base.gradient(bench.base.loss, [out])
     if grad is None or not bool(grad.isfinite().all()):
         return None
+    shares = [_share(grad, where) for where in laid]
+    if any(share is None or share <= _SHARE for share in shares):
+        return None  # laid along another axis of that length, nothing is pulled
+    return max(s for s in shares if s is not None) if math.inf in shares else min(s for s in shares if s is not None)
+
+
+def _share(grad: torch.Tensor, where: torch.Tensor) -> float | None:
+    """The largest gradient at these places over that at the others."""
     there, elsewhere = (float(grad[w.expand(grad.shape)].abs().max()) for w in (where, ~where))
     if elsewhere > 0:
         return there / elsewhere
@@ -114,20 +122,22 @@ def _in_order(bench: Bench, target: fx.Node, data: Seat, absent: torch.Tensor) -
     return absent.T if turned > own else absent
 
 
-def _laid(absent: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
-    """The places in the shape of the decoder's outputs: with classes behind or between, without the first step, or row behind row."""
+def _laid(absent: torch.Tensor, out: torch.Tensor) -> list[torch.Tensor]:
+    """The places in the shape of the decoder's outputs, in each way that fits: with classes behind or between (as many classes as steps fit
+    both ways), without the first step, or row behind row."""
     for marks in (absent, absent[:, 1:]):
         if not bool(marks.any()) or bool(marks.all()):
             continue
-        if out.shape == marks.shape:
-            return marks
+        laid = [marks] if out.shape == marks.shape else []
         if marks.dim() == 2 and out.dim() == 3 and out.shape[:2] == marks.shape:
-            return marks.unsqueeze(2)
+            laid.append(marks.unsqueeze(2))
         if marks.dim() == 2 and out.dim() == 3 and (out.shape[0], out.shape[2]) == tuple(marks.shape):
-            return marks.unsqueeze(1)
+            laid.append(marks.unsqueeze(1))
         if marks.dim() == 2 and out.dim() == 2 and out.shape[0] == marks.numel():
-            return marks.reshape(-1, 1)
-    return None
+            laid.append(marks.reshape(-1, 1))
+        if laid:
+            return laid
+    return []
 
 
 def _counted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat, share: float) -> Broken:
