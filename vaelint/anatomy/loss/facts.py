@@ -83,6 +83,7 @@ class ReconFact:
     stacked: tuple[str, ...] = ()  # axes that the target lacks: several reconstructions of one target
     share: float = 1.0  # of the batch's rows that it is of
     rounds: int = 1  # how often each row is compared, along the batch
+    whole: frozenset[fx.Node] = frozenset()  # the addends that its density was read of: two of them are one likelihood
     error: Scaling | None = None  # how its error alone is weighed, where `scaling` is that of a density whose scale is learned
 
     @property

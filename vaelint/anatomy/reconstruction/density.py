@@ -56,6 +56,25 @@ def density_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Rep
     """The reconstruction that an addend belongs to; None where what it is compared with cannot be told."""
     raw = {f for f in leaf.frontier if f in flow.learned}
     mine = [other for other in term.leaves if raw & set(other.frontier) or not any(f in flow.learned for f in other.frontier)]
+    found = _slice(term, mine, raw, loss, flow, replay)
+    more = _of_the_same_data(mine, term, found.target, flow) if found is not None else mine
+    return found if len(more) == len(mine) else _slice(term, more, raw, loss, flow, replay) or found
+
+
+def _of_the_same_data(mine: list[Leaf], term: Term, target: fx.Node, flow: Flow) -> list[Leaf]:
+    """With the addends that share an output of the decoder with these and are made of the same data: r log p beside x log(1 - p)."""
+    beside = [leaf for leaf in term.leaves if leaf not in mine and target in flow.ancestors(leaf.node)]
+    for _ in beside:
+        outputs = {f for leaf in mine for f in leaf.frontier if f in flow.learned}
+        joining = [leaf for leaf in beside if leaf not in mine and outputs & set(leaf.frontier)]
+        if not joining:
+            break
+        mine = mine + joining
+    return mine
+
+
+def _slice(term: Term, mine: list[Leaf], raw: set[fx.Node], loss: fx.Node, flow: Flow, replay: Replay) -> DensitySlice | None:
+    """These addends, what they compare, and what else they are made of."""
     ends = raw | {f for other in mine for f in other.frontier if f in flow.learned}
     chosen = _picked(ends | flow.ancestors(*(other.node for other in mine), stop=ends), replay)
     ends = chosen | {e for e in ends if not (flow.ancestors(e) - {e}) & chosen}  # what is made of one is no number of its own

@@ -34,7 +34,8 @@ def read_recon(
             _look_far(fact, term, loss, replay, symbols)
         if fact.density is None and _is_open(fact, term, flow):
             _read(fact, fact.pair.leaf, term, loss, flow, replay, symbols)
-    return [f for f in facts if not _is_gate_of_another(f, facts, flow)] or _unpaired(term, loss, flow, replay, symbols, decoded)
+    once = [f for i, f in enumerate(facts) if not f.whole or f.whole not in {other.whole for other in facts[:i]}]
+    return [f for f in once if not _is_gate_of_another(f, once, flow)] or _unpaired(term, loss, flow, replay, symbols, decoded)
 
 
 def _is_gate_of_another(fact: ReconFact, facts: list[ReconFact], flow: Flow) -> bool:
@@ -65,7 +66,7 @@ def _read(fact: ReconFact, leaf: Leaf, term: Term, loss: fx.Node, flow: Flow, re
     density, scaling, at = found
     if fact.probe.kernel in ("cross_entropy_soft", "negative_log_probability") and density.name != "bernoulli":
         return
-    fact.density = density
+    fact.density, fact.whole = density, frozenset(other.node for other in at.term.leaves)
     if density.fault:
         return
     if fact.probe.kernel in _UNSURE:
