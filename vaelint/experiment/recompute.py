@@ -120,11 +120,8 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
         raise CannotMeasureError("a tensor is changed in place through a view")
     name = ops.raw_name(node)
     for n in ops.value_inputs(node):
-        if n in stale and n not in env and _is_filled(n):
-            filled: Any = n.target
-            env[n] = filled(*_resolve(n.args, env), **_resolve(dict(n.kwargs), env))
-    if any(n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]) for n in ops.value_inputs(node)):
-        raise CannotMeasureError("a tensor that it reads was changed in place afterwards")
+        if n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]):
+            _make_again(n, env, stale)
     args, kwargs = _resolve(node.args, env), _resolve(dict(node.kwargs), env)
     if kwargs.get("out") is not None:
         raise CannotMeasureError("a result is written into another tensor")
@@ -137,6 +134,25 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
     target: Any = node.target
     result = target(*args, **kwargs)
     return args[0] if node.meta.get("returns_none") else result
+
+
+def _make_again(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> None:
+    """What a node had before it was overwritten, made of what it was made of: the sums of a loop before the last turn. A draw is gone."""
+    for n in reversed(_chain(node, env, stale)):
+        if _is_filled(n):
+            filled: Any = n.target
+            env[n] = filled(*_resolve(n.args, env), **_resolve(dict(n.kwargs), env))
+        elif n.op != "call_function" or ops.is_random(n):
+            raise CannotMeasureError("a tensor that it reads was changed in place afterwards")
+        else:
+            env[n] = _call(n, env, stale)
+
+
+def _chain(node: fx.Node, env: Mapping[fx.Node, Any], stale: set[fx.Node]) -> list[fx.Node]:
+    """The overwritten values that one is made of, itself first, without those that are known."""
+    gone = reachable([node], lambda n: [i for i in ops.value_inputs(n) if i in stale and i not in env and not _is_filled(n)])
+    order = {n: i for i, n in enumerate(node.graph.nodes)}
+    return sorted(gone, key=order.__getitem__, reverse=True)
 
 
 def _is_filled(node: fx.Node) -> bool:
