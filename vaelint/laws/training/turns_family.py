@@ -28,7 +28,7 @@ from vaelint.laws.training import (
     turns_against,
     used_parameters,
 )
-from vaelint.laws.training.kept import averages, code_means, own_averages, seen_spreads
+from vaelint.laws.training.kept import averages, code_means, own_averages, put_back, seen_spreads
 from vaelint.laws.training.passes import (
     average_buffers,
     balances,
@@ -74,6 +74,7 @@ __all__ = [
     "own_scales",
     "own_teachers",
     "penalties",
+    "put_back",
     "rates",
     "seen_spreads",
     "shuffles",
