@@ -4,8 +4,8 @@ Intervention: the whole model is put in evaluation mode, and a step that would p
 `F.dropout(h, 0.3)` drops whatever the mode is, and so does a layer that is made where it is called, or kept in a plain list.
 
 Exempt is dropout that is meant (an explicit `training=True`, as for Monte Carlo dropout), layers that the step itself puts in training
-mode, and what only training runs: noise on the data of a denoising step, and code in the very function that reckons the loss, unless that is
-the model's forward.
+mode, and what only training runs: noise on the data of a denoising step, and code in the very function that reckons the loss, unless
+that is the model's forward.
 
 Source: Srivastava et al. 2014, Dropout, section 1; exempt: Gal & Ghahramani 2016, Dropout as a Bayesian Approximation.
 """
