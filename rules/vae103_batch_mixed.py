@@ -6,7 +6,8 @@ reconstruction. Reports the `view`, `reshape` or transposition after which one r
 when a later operation then brings them together; and an image with channels that is flattened with `view(-1, H*W)`,
 so that each channel becomes a sample of its own down to z. Also reports, as a warning, data that is scaled or shifted
 by a statistic of the whole batch (`x / x.max()`), in evaluation mode too; and a loss that compares the output for one
-sample with another sample: one side was repeated with `repeat`, the other with `repeat_interleave`.
+sample with another sample: one side was repeated with `repeat`, the other with `repeat_interleave`; and rows of one input that
+the step shuffles, while the labels, masks or lengths of the same samples stay where they were.
 
 ## Why is this bad
 `view` moves nothing: it only reads the same memory with another shape. `(2, B, H).view(B, 2*H)` gives sample 0

@@ -253,8 +253,12 @@ class Bench:
     def draws_order(self, node: fx.Node) -> bool:
         """Whether a random permutation, or random places, stand behind a value: samples are exchanged on purpose."""
         flow = self.model.flow
-        return any(n in flow.random and not self.is_real(n) for n in flow.ancestors(node)) or any(
-            ops.op(n) == "randperm" for n in self.model.record.nodes if n in flow.random and ops.op(n) == "randperm"
+        behind = flow.ancestors(node)
+        sorted_noise = any(ops.op(n) in ("sort", "argsort") and n in flow.pure_noise for n in behind)
+        return (
+            sorted_noise
+            or any(n in flow.random and not self.is_real(n) for n in behind)
+            or any(ops.op(n) == "randperm" for n in self.model.record.nodes if n in flow.random and ops.op(n) == "randperm")
         )
 
 

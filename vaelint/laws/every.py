@@ -47,7 +47,7 @@ from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sph
 from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
-from vaelint.laws.samples import later_batches, lost_values, own_noise, placed_rows, seen_samples, separate_samples, written_batch
+from vaelint.laws.samples import later_batches, lost_values, own_noise, partners, placed_rows, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
@@ -105,6 +105,7 @@ __all__ = [
     "own_step",
     "own_targets",
     "padding_inert",
+    "partners",
     "past_the_draw",
     "patch_places",
     "placed_rows",

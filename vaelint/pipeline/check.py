@@ -15,11 +15,13 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup import SETUP, fail
 from vaelint.core.sign import Found, sign
 from vaelint.core.strength import as_said
+from vaelint.experiment.trial import Trial
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
 from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.assumptions import assumptions_of, settle_values, unsettle_beta, withhold
+from vaelint.pipeline.full_weight import at_full_weight
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
@@ -90,7 +92,9 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
 
         emit({"kind": "proposals", "proposals": proposals(model, result.findings)})
     if request.device != "none" and model is not None:
-        _measure(request, result, model, emit, with_laws=model.has_loss and not loaded.made_up)
+        trial = _measure(request, result, model, emit, with_laws=model.has_loss and not loaded.made_up)
+        if trial is not None and model.has_loss and not loaded.made_up and request.laws == "all":
+            _later(request, result, trial, loaded)
         result.findings[:] = in_words_of(loaded.namespace, result.findings)
     return result
 
@@ -145,8 +149,25 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
         result.notes += model.perturbation.report.said
 
 
-def _measure(request: Request, result: TargetResult, model: Model, emit: Emit, *, with_laws: bool) -> None:
-    """The real run: each claim is tried, then each law."""
+def _later(request: Request, result: TargetResult, trial: Trial, loaded: Loaded) -> None:
+    """The same where the weight of a KL has risen that is 0 at this step."""
+
+    def judge(scratch: TargetResult, later: Model) -> None:
+        _judged(request, scratch, later, loaded, [r for r in load_rules() if request.wants(r.code)])
+        _measure(request, scratch, later, lambda message: None, with_laws=True)
+
+    def again() -> Model | None:
+        with as_if_without_gpu():
+            return _again(trial.model, trial.model.step)
+
+    before = time.perf_counter()
+    at_full_weight(request, result, trial, again, judge)
+    result.timing["later_s"] = round(time.perf_counter() - before, 4)
+    result.settle()
+
+
+def _measure(request: Request, result: TargetResult, model: Model, emit: Emit, *, with_laws: bool) -> Trial | None:
+    """The real run: each claim is tried, then each law. What was run, where it could be."""
     from vaelint.confirm.run import confirm
 
     emit({"kind": "stage", "stage": "confirm"})
@@ -160,6 +181,7 @@ def _measure(request: Request, result: TargetResult, model: Model, emit: Emit, *
     note_no_run(request, result)
     settle_values(result)
     result.settle()
+    return trial
 
 
 def _found_again(model: Model, step: Any, codes: frozenset[str], rules: Sequence[Rule], loaded: Loaded) -> list[Finding] | None:

@@ -40,6 +40,7 @@ class SpanFinder:
         self._stands: tuple[Span, ...] = ()
         self.frames: dict[CodeType, FrameType] | None = None  # those of user code that were met, the last of each, where they are wanted
         self.sampled: Sampled | None = None  # the site whose log-density is being computed
+        self.risen: dict[Span, float] = {}  # where a weight that is 0 is to be what it comes to later
         self._is_user: dict[str, bool] = {}
         self._spans: dict[tuple[CodeType, int], Span | None] = {}
         self._positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}

@@ -88,6 +88,8 @@ def _pull(bench: Bench, fact: ReconFact, data: Seat, absent: torch.Tensor) -> fl
     or where none has one."""
     if not bench.knows(fact.pair.recon) or fact.pair.target is None or data.node not in bench.model.flow.ancestors(fact.pair.target):
         return None
+    if bench.draws_order(fact.pair.target):
+        return None  # the rows are others than those of the mask as it was handed over
     if bench.knows(fact.pair.target) and bench.value(fact.pair.target).numel() < absent[:, 1:].numel():
         return None  # one column of a table: as many classes as the table has columns are no columns
     out = bench.value_with_graph(fact.pair.recon)

@@ -184,7 +184,7 @@ def _counted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
         before, after = (bench.after({seat.node: lengths}, ours) for lengths in (full, short))
         for node in (n for n in ours if bench.value(n).shape[bench.batch_axis(n) or 0] == last + 1):
             if (moved_rows(before[node], after.get(node), bench.batch_axis(node) or 0) or set()) - {last}:
-                return [_of_another_row(bench, seat, node)]
+                return [_of_another_row(bench, seat, node)] if not bench.draws_order(node) else []
     return []
 
 

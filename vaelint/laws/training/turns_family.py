@@ -15,6 +15,7 @@ from vaelint.laws.training import (
     dreams,
     empty_steps,
     equal_starts,
+    evaluation_drops,
     frozen_modules,
     gradient_limits,
     held_parameters,
@@ -28,7 +29,7 @@ from vaelint.laws.training import (
     turns_against,
     used_parameters,
 )
-from vaelint.laws.training.kept import averages, code_means, own_averages, seen_spreads
+from vaelint.laws.training.kept import averages, code_means, own_averages, put_back, seen_spreads
 from vaelint.laws.training.passes import (
     average_buffers,
     balances,
@@ -55,6 +56,7 @@ __all__ = [
     "dreams",
     "empty_steps",
     "equal_starts",
+    "evaluation_drops",
     "falling_weights",
     "free_weights",
     "frozen_modules",
@@ -74,6 +76,7 @@ __all__ = [
     "own_scales",
     "own_teachers",
     "penalties",
+    "put_back",
     "rates",
     "seen_spreads",
     "shuffles",
