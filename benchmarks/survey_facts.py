@@ -7,6 +7,7 @@ from typing import Any
 
 OBSERVED = re.compile(r"the loss is what .+?:\d+ (?:makes and \S+ )?calls backward\(\) on")
 SETUP = "VAE00"
+JUDGED = ("verdict", "why", "again", "second", "second_why", "fixed")  # what readers say, and no run
 
 REASONS = (
     ("time", r"interrupted: \d+ results"),
@@ -37,10 +38,7 @@ def kept(survey: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
 def facts(row: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """The facts of one repository."""
     judged = {place(f): f for f in known.get("findings", ())}
-    findings = [
-        f | {key: judged[place(f)][key] for key in ("verdict", "why", "second", "fixed") if key in judged.get(place(f), ())}
-        for f in said(row)
-    ]
+    findings = [f | {key: judged[place(f)][key] for key in JUDGED if key in judged.get(place(f), ())} for f in said(row)]
     analysed = [target(t) for t in row["targets"] if t["status"] != "failed"]
     outcome = "loss" if any(t["objective"] for t in analysed) else "model" if analysed else "nothing"
     reason = {} if outcome == "loss" else {"reason": reason_of(row)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from survey_pictures import bars, betas
+from survey_readings import of_readings, verdict, words
 from survey_words import PAGE
 
 from vaelint.core.families import FAMILIES
@@ -17,7 +18,6 @@ from vaelint.core.families import FAMILIES
 DOCS = Path(__file__).parent
 FACTS = DOCS.parent / "benchmarks" / "survey.json"
 _LOUD = ("VAE6", "VAE501")  # devices, which raise where they matter, and layers that are not used: no bug of what is optimised
-_Z = 1.959964  # of the normal distribution, for 95 %
 
 REASONS = {
     "time": "the check took longer than its limit",
@@ -43,22 +43,6 @@ def survey_pages() -> dict[str, str]:
         "output/survey-beta.svg": betas("Effective beta of each loss that is known", effective(done)),
         "output/survey-analysed.svg": bars("What could be analysed", _analysed(done)),
     }
-
-
-def wilson(right: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927, "Probable inference, the law of succession, and statistical inference")."""
-    if of == 0:
-        return 0.0, 1.0
-    share, spread = right / of, _Z * _Z / of
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / of + spread / (4 * of))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def verdict(finding: dict[str, Any]) -> str:
-    """What both readings agree on; "arguable" where they differ, "" where it was not read."""
-    first, second = finding.get("verdict", ""), finding.get("second", "")
-    return first if second in ("", first) else "arguable"
 
 
 def effective(done: list[dict[str, Any]]) -> list[float]:
@@ -119,23 +103,15 @@ def _page(survey: dict[str, Any], done: list[dict[str, Any]]) -> str:
 
 def _of_findings(done: list[dict[str, Any]], analysed: int) -> dict[str, Any]:
     true, arguable, false = (_judged(done, how) for how in ("true", "arguable", "false"))
-    read, unread = len(true) + len(arguable) + len(false), len(_judged(done, ""))
+    unread = len(_judged(done, ""))
     silent = {one["repo"] for one, f in true if not f["code"].startswith(_LOUD)}
-    low, high = wilson(len(true), read)
-    return {
+    return of_readings([f for one in done for f in one["findings"]]) | {
         "bug": len(silent),
         "other": len({one["repo"] for one, _ in true} - silent),
         "share": f"{100 * len(silent) / max(analysed, 1):.0f} %",
-        "read": read,
-        "true": len(true),
-        "arguable": len(arguable),
-        "false": len(false),
+        "places": len({one["repo"] for one in done if one["findings"]}),
         "fixed": sum(bool(f.get("fixed")) for _, f in false),
         "unread": f" {unread} more were not read and are not listed." if unread else "",
-        "differ": sum(f.get("second", "") not in ("", f.get("verdict", "")) for one in done for f in one["findings"]),
-        "precision": f"{100 * len(true) / max(read, 1):.0f} %",
-        "interval": f"{100 * low:.0f} % to {100 * high:.0f} %",
-        "without": _share(len(true), len(true) + len(false)),
         "kinds": _kinds(true),
         "true_table": _table(true),
         "arguable_table": _table(arguable),
@@ -172,11 +148,6 @@ def _alt(rows: list[tuple[str, int, int]]) -> str:
     return "; ".join(f"{name} {strong}{f' and {pale}' if pale else ''}" for name, strong, pale in rows)
 
 
-def _share(right: int, of: int) -> str:
-    low, high = wilson(right, of)
-    return f"{right} of {of}, {100 * right / max(of, 1):.0f} % ({100 * low:.0f} % to {100 * high:.0f} %)"
-
-
 def _reasons(done: list[dict[str, Any]]) -> str:
     counts = Counter((one["reason"], one["outcome"]) for one in done if one["outcome"] != "loss")
     names = sorted({reason for reason, _ in counts}, key=lambda r: (-counts[r, "nothing"], r))
@@ -185,7 +156,7 @@ def _reasons(done: list[dict[str, Any]]) -> str:
 
 
 def _table(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    return "| place | finding | a reader's words |\n|---|---|---|\n" + "".join(_rows(found))
+    return "| place | finding | the readers' words |\n|---|---|---|\n" + "".join(_rows(found))
 
 
 def _rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[str]:
@@ -195,8 +166,8 @@ def _rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[str]:
         line = f"[{f['file'].rpartition('/')[2]}:{f['line']}]({tree}/{inside.replace(' ', '%20')}#L{f['line']})"
         line += f" and {', '.join(str(n) for n in f['also'][:4])}{' ...' if len(f['also']) > 4 else ''}" if f.get("also") else ""
         measured = f"<br>`{_cell(f['measured'])}`" if f["measured"] not in ("", "not measured", "could not be measured") else ""
-        said, words = f"{f['code']} {_cell(f['message'])}", _cell(f.get("why", "")) + (" **Fixed since.**" if f.get("fixed") else "")
-        yield f"| {one['repo'].replace('/', '/<wbr>')}<br>`{one['commit'][:7]}`<br>{line} | {said}{measured} | {words} |\n"
+        said, read = f"{f['code']} {_cell(f['message'])}", _cell(words(f)) + (" **Fixed since.**" if f.get("fixed") else "")
+        yield f"| {one['repo'].replace('/', '/<wbr>')}<br>`{one['commit'][:7]}`<br>{line} | {said}{measured} | {read} |\n"
 
 
 def _cell(text: str) -> str:

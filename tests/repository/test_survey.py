@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import survey_page
-from survey_page import DOCS, survey_pages, wilson
+from survey_page import DOCS, FACTS, survey_pages
 from survey_pictures import bars, betas
+from survey_readings import KINDS, crossed, kappa, of_readings, verdict, wilson, words
 
 sys.path.append(str(DOCS.parent / "benchmarks"))
 kept = importlib.import_module("survey_facts").kept
@@ -39,9 +40,10 @@ def test_a_finding_is_kept_once_and_keeps_its_verdict() -> None:
     first = one_of(row(*both))
     assert [f["code"] for f in first["findings"]] == ["VAE201"]
     assert (first["outcome"], first["targets"][0]["beta"]) == ("loss", 1.0)
-    first["findings"][0] |= {"verdict": "true", "why": "w"}
+    judged = {"verdict": "true", "why": "w", "again": "true", "second": "false", "second_why": "v", "fixed": True}
+    first["findings"][0] |= judged
     again = one_of(row(*both), first)
-    assert (again["findings"][0]["verdict"], again["findings"][0]["why"]) == ("true", "w")
+    assert again["findings"][0].items() >= judged.items()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +74,46 @@ def test_wilsons_interval_is_that_of_the_tables() -> None:
 
 
 def test_readings_that_differ_are_arguable() -> None:
-    assert survey_page.verdict({"verdict": "true", "second": "false"}) == "arguable"
-    assert survey_page.verdict({"verdict": "true", "second": "true"}) == survey_page.verdict({"verdict": "true"}) == "true"
+    assert verdict({"verdict": "true", "second": "false"}) == "arguable"
+    assert verdict({"verdict": "true", "second": "true"}) == verdict({"verdict": "true"}) == "true"
+    assert verdict({"verdict": "true", "again": "false", "second": "true"}) == "arguable"
+    assert verdict({}) == ""
+
+
+def test_both_readers_are_quoted_where_they_differ() -> None:
+    one = {"verdict": "true", "why": "It is.", "second_why": "It is not."}
+    assert words(one | {"second": "true"}) == "It is."
+    assert words(one | {"second": "false"}) == "First reader, true: It is. Second reader, false: It is not."
+
+
+def test_kappa_is_that_of_cohen() -> None:
+    pairs = crossed([{"verdict": one, "second": other} for one, other, n in AGREEMENT for _ in range(n)])
+    assert kappa(pairs) == pytest.approx(0.4)
+    assert kappa(crossed([{"verdict": "true", "second": "true"}, {"verdict": "true"}])) == 1.0
+
+
+AGREEMENT = [
+    ("true", "true", 20),
+    ("true", "false", 5),
+    ("false", "true", 10),
+    ("false", "false", 15),
+]  # a textbook's: 0.7 where 0.5 is chance
+
+
+def test_precision_follows_from_both_readings() -> None:
+    found = of_readings([{"verdict": one, "second": other} for one, other, n in AGREEMENT for _ in range(n)])
+    assert (found["true"], found["arguable"], found["false"], found["opposed"]) == (20, 15, 15, 15)
+    assert found["precision"] == "40 %" and found["interval"] == "28 % to 54 %"
+    assert found["by_first"].startswith("25 of 50, 50 %") and found["by_second"].startswith("30 of 50, 60 %")
+    assert found["without"].startswith("20 of 35, 57 %")
+    assert (found["same"], found["twice"], found["kappa"]) == (35, 50, "0.40")
+
+
+def test_each_finding_has_two_readings() -> None:
+    survey = json.loads(FACTS.read_text(encoding="utf-8"))
+    findings = [f for one in survey["repositories"] for f in one.get("findings", ())]
+    assert len(findings) >= 59
+    assert all(f["verdict"] in KINDS and f["second"] in KINDS and f["why"] and f["second_why"] for f in findings)
 
 
 def test_pictures_hold_what_they_are_given() -> None:
