@@ -39,8 +39,13 @@ if TYPE_CHECKING:
     Severity.ERROR,
     message="the posterior's standard deviation cannot fall below 1",
     needs=("gaussian",),
-).on("sampling.bounded.scale_range", "sampling.bounded.activation_made")
-def check(model: Model, scale_range: Callable[[Site], Range | None], activation_made: Callable[[fx.Node], Span | None]) -> Findings:
+).on("sampling.bounded.scale_range", "sampling.bounded.activation_made", "sampling.bounded.divides_noise")
+def check(
+    model: Model,
+    scale_range: Callable[[Site], Range | None],
+    activation_made: Callable[[fx.Node], Span | None],
+    divides_noise: Callable[[Site], bool],
+) -> Findings:
     """Sites whose scale stays at 1 or above whatever the layer puts out."""
     for site in model.gaussian_sites:
         reach = scale_range(site)
@@ -51,11 +56,14 @@ def check(model: Model, scale_range: Callable[[Site], Range | None], activation_
             made or model.own_place(reach.bound_by or site.scale),
             label="keeps the log-variance at 0 or above",
             labels=model.labels(
-                (reach.bound_by if made else None, "applied here"), (site.scale, f"standard deviation, at least {reach.low:.3g}")
+                (reach.bound_by if made else None, "applied here"),
+                (site.scale, f"{'divides the noise: ' if divides_noise(site) else ''}standard deviation, at least {reach.low:.3g}"),
             ),
             why="sigma < 1 is out of reach: every code carries at least the prior's noise",
             help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
             facts={"lowest_std": reach.low},
             repair=repairs.RemoveActivation(activation=reach.bound_by),
-            claim=claims.ValueRange("the standard deviation is at least 1", node=site.scale, low=1.0),
+            claim=claims.ValueRange("the root of the precision is at most 1", node=site.scale, high=1.0)
+            if divides_noise(site)
+            else claims.ValueRange("the standard deviation is at least 1", node=site.scale, low=1.0),
         )

@@ -44,6 +44,7 @@ SHOWN = {
         "likelihood and KL are one expression": "vae422_importance_weights_inverted/good.py",
         "another term sees the latent": "systems/ok_steps_stacked_for_kl.py",
         "its heads are trained by another way than the draw": "vae207_not_reparameterized/good__wake_sleep.py",
+        "the step holds what makes its heads": "systems/ok_dreams_look_like_data_to_a_held_encoder.py",
         "the loss has no gradient in its draw, and trains what makes its heads": "systems/ok_wake_and_sleep_in_one_sum.py",
     },
     "VAE701": {

@@ -17,6 +17,7 @@ from vaelint.anatomy.loss.terms import assign_roles, expand, gather
 from vaelint.anatomy.posterior.seats import members, seat_residuals
 from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
 from vaelint.anatomy.reconstruction.fixed_scale import nat_in_units
+from vaelint.anatomy.reconstruction.inner_scale import deviation_of
 from vaelint.anatomy.reconstruction.learned_scale import learned_weight, moves_with_output
 from vaelint.anatomy.reconstruction.recon_depth import read_recon
 from vaelint.core.inputs import InputSet
@@ -125,6 +126,7 @@ def _weigh_scales(model: Model, loss: fx.Node) -> None:
             fact.learned_weight = learned_weight(fact, loss, model.flow, model.replay, model.symbols)
         elif fact.density is None:
             fact.unit = nat_in_units(fact, model.leaves, model.replay, model.symbols)
+            fact.deviation = deviation_of(fact, model.flow, model.replay, model.symbols) if fact.unit is None else None
 
 
 def _read_unsited(model: Model, loss: fx.Node) -> None:

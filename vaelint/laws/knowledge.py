@@ -20,7 +20,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.priors import apart, pairs
+from vaelint.laws.priors import apart, moved_draws, pairs
 from vaelint.record import ops
 from vaelint.record.record import route
 from vaelint.rule import Found
@@ -79,12 +79,12 @@ def _draws(bench: Bench) -> list[list[_Judged]]:
 def _is_prior(bench: Bench, site: Site, leaf: Leaf, node: fx.Node) -> bool:
     """Whether a value that an addend holds a draw to is the prior that sampling starts from.
 
-    A residual posterior is a part of z itself; a teacher is not trained; next to components that are parameters it is the weights of
-    these; a draw that a fixed prior judges as well has another to start from; and what no layer has made of the draw since, as the
-    distance of an angle from its mean, is where it lies in its own density.
+    A residual posterior is a part of z itself, and so is what a flow moves the draw by; a teacher is not trained; next to components that
+    are parameters it is the weights of these; a draw that a fixed prior judges as well has another to start from; and what no layer has
+    made of the draw since, as the distance of an angle from its mean, is where it lies in its own density.
     """
     flow = bench.model.flow
-    own = flow.ancestors(site.z)
+    own = flow.ancestors(site.z, *moved_draws(bench, site, leaf))
     layers = {n for n in flow.order if ops.uses_parameter(n)}
     if node not in layers and site.z in flow.ancestors(node, stop=layers):
         return False

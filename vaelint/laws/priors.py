@@ -5,6 +5,7 @@ Interventions: a draw is moved while all else is held; the weights of the model 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -61,11 +62,15 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
 
 def _is_moved_draw(bench: Bench, site: Site, leaf: Leaf) -> bool:
     """Whether an addend sees a draw only as a flow has moved it, the value that everything is decoded from: that is the draw, no prior."""
+    return any(site.z not in bench.model.flow.ancestors(leaf.node, stop={n}) for n in moved_draws(bench, site, leaf))
+
+
+def moved_draws(bench: Bench, site: Site, leaf: Leaf) -> list[fx.Node]:
+    """The values of a draw's size that an addend reads and everything is decoded from: what a flow has made of the draw."""
     flow, size = bench.model.flow, shape(site.z)
     decoded = [other.node for term in bench.model.terms_of("reconstruction") for other in term.leaves]
     behind = flow.ancestors(leaf.node) & flow.descendants(site.z)
-    passed = [n for n in flow.gates(site.z, decoded) if n in behind and n is not site.z and shape(n) == size] if decoded else []
-    return any(site.z not in flow.ancestors(leaf.node, stop={n}) for n in passed)
+    return [n for n in flow.gates(site.z, decoded) if n in behind and n is not site.z and shape(n) == size] if decoded else []
 
 
 def _weighs(bench: Bench, node: fx.Node, leaf: Leaf) -> bool:
@@ -137,7 +142,20 @@ def _priors(bench: Bench, leaf: Leaf) -> list[fx.Node]:
     """What an addend reads beside its posterior, where layers made it of the data."""
     heads = {h for s in bench.model.sites for h in (*s.heads, s.z)}
     flow = bench.model.flow
-    return [f for f in leaf.frontier if f not in heads and f in flow.data and f in flow.learned and bench.knows(f)]
+    made = [f for f in leaf.frontier if f not in heads and f in flow.data and f in flow.learned and bench.knows(f)]
+    own = [h for h in leaf.frontier if h in heads]
+    return [f for f in made if not own or not _is_added_up_apart(bench, f, leaf, own)]
+
+
+def _is_added_up_apart(bench: Bench, node: fx.Node, leaf: Leaf, heads: list[fx.Node]) -> bool:
+    """Whether a value meets the posterior only as a sum that was taken without it: the error of what was decoded, beside the KL in one
+    function of both, as exp(-ELBO). The parameters of a prior meet those of the posterior one by one."""
+    flow = bench.model.flow
+    within = flow.ancestors(leaf.node, stop=set(leaf.frontier)) | {leaf.node}
+    mine, theirs = (flow.descendants(*group, stop=set(leaf.frontier) - set(group)) & within for group in ([node], heads))
+    meets = [n for n in mine & theirs if any(i in mine - theirs for i in flow.inputs[n])]
+    whole = math.prod(shape(node))
+    return bool(meets) and all(ops.op(n) in ops.ADD and math.prod(shape(n)) < whole for n in meets)
 
 
 def _moved_by(bench: Bench, site: Site, node: fx.Node) -> float:

@@ -17,6 +17,7 @@ from torch import fx
 from vaelint.anatomy.loss.describe import KL_WORDS
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.model import Model
+from vaelint.anatomy.posterior.noise import divides
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.result import Request, TargetResult
 from vaelint.observe.seen import Iteration
@@ -262,6 +263,8 @@ def _kl(model: Model, site: Site, seen: Sequence[tuple[Iteration, _Points]], mis
     for _, points in seen:
         try:
             mu, scale = points.value(site.mu).double(), points.value(site.scale).double()
+            if divides(site, model.flow):
+                scale = 1 / scale
             each = 0.5 * (mu**2 + scale**2 - 1) - scale.abs().log()  # Kingma and Welling (2014), appendix B
         except (_Unseen, RuntimeError):
             values.append(None)

@@ -74,7 +74,18 @@ def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
     probe = _probed(slice_, site, sizes)
     if probe.verdict == "inverted_floor" and _weighed_by_draws(slice_):
         return KlProbe("other", reason="it is weighed draw by draw: a draw of no weight has no gradient")
+    if probe.verdict == "inverted_floor" and _drives_dreams_away(slice_, site, sizes):
+        return KlProbe("other", reason="it falls as the KL of what was generated grows, and comes to rest")
     return probe
+
+
+def _drives_dreams_away(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> bool:
+    """Whether the loss falls where the posterior of generated data leaves the prior: exp(-KL), or a margin less the KL (IntroVAE)."""
+    if not all(h in slice_.flow.noisy for h in site.heads):
+        return False
+    values = values_of(slice_.heads, slice_.replay, sizes, 0.05, 3)
+    grads = slice_.gradients(sizes, values)
+    return sum(float((grads[h] * values[h]).sum()) for h in site.mu_heads) < 0
 
 
 def _weighed_by_draws(slice_: Slice) -> bool:

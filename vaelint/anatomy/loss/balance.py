@@ -80,6 +80,7 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
     """beta = (KL weight) / (reconstruction weight), or None where one of them is unknown."""
     if kl.scaling is None or recon.scaling is None or not recon.scaling.constant or not kl.scaling.constant:
         return None
+    recon = _in_deviations(recon)
     likelihood = likelihood_scaling(recon)
     if likelihood is None or (recon.learned_weight is not None and _is_over_time(kl.scaling, recon.scaling)):
         return None
@@ -95,10 +96,18 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
     learned = recon.learned_variance or recon.moving_weight
     open_scale = recon.unit is None and not learned and (recon.density is None or recon.density.name == "huber")
     if recon.probe.kernel == "squared_error" and open_scale:
-        variance = scaling.value / 2
+        variance = scaling.value / 2 * (recon.deviation or 1.0) ** 2
         if _halved(recon, kl):
             scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
     return Beta(scaling, kl, recon, variance)
+
+
+def _in_deviations(recon: ReconFact) -> ReconFact:
+    """The reconstruction with its error measured in the decoder's own deviation, where its author wrote one."""
+    if recon.deviation is None or recon.scaling is None or recon.density is not None:
+        return recon
+    unit = recon.deviation ** (2 if recon.probe.kernel == "squared_error" else 1)
+    return replace(recon, scaling=Scaling(recon.scaling.value * unit, recon.scaling.exponents, recon.scaling.constant * unit))
 
 
 def _is_over_time(kl: Scaling, recon: Scaling) -> bool:

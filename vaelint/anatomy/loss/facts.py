@@ -80,6 +80,7 @@ class ReconFact:
     density: Density | None = None  # what it is as a density of the data, where the gradient at the reconstruction does not tell
     learned_weight: float | None = None  # the weight of one element in nats where its scale is learned and no density was read
     unit: float | None = None  # what a nat is in units of the kernel, where the author fixed the scale of a density
+    deviation: float | None = None  # of the decoder, where its author divided the error by it
     stacked: tuple[str, ...] = ()  # axes that the target lacks: several reconstructions of one target
     share: float = 1.0  # of the batch's rows that it is of
     rounds: int = 1  # how often each row is compared, along the batch

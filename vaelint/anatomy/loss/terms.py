@@ -107,7 +107,7 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
         return [picked] if picked in flow.learned else []
     if name in _LINEAR_SELECT and live and live[0] is node.args[0] and isinstance(node.args[0].meta.get("val"), torch.Tensor):
         return live[:1]
-    if name in ops.MUL and len(live) == 1:
+    if name in ops.MUL and len(live) == 1 and sum(a is live[0] for a in node.args) < 2:  # r * r is a square
         return live
     if name in ops.DIV and live == [node.args[0]]:
         return live

@@ -1,15 +1,20 @@
-"""The unit of a site's noise: normal draws that are made of uniform ones have another."""
+"""The unit of a site's noise, and what it is divided by: normal draws that are made of uniform ones have another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.flow import Flow
+from vaelint.record.walk import forward
 from vaelint.replay.replay import Replay, ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.posterior.sites import Site
 
 _UNIFORM = frozenset({"rand", "rand_like", "uniform"})
 _LEAST_SHARE = 0.9  # of the draws that follow the quantile function: the rest was clamped away from its poles
@@ -37,3 +42,12 @@ def standard_deviation(eps: fx.Node, flow: Flow, replay: Replay, sizes: Mapping[
     middle = float(ratio.median())
     same = float(((ratio - middle).abs() <= 1e-6 * abs(middle)).double().mean())
     return abs(middle) if same >= _LEAST_SHARE else 1.0
+
+
+def divides(site: Site, flow: Flow) -> bool:
+    """Whether the noise is divided by the scale, as by the root of a precision: the standard deviation is one over it."""
+    if site.scale is None or not site.noise:
+        return False
+    noisy = flow.descendants(*site.noise)
+    met = [n for n in forward(site.scale, flow.users, ops.SHAPE | ops.CAST) if n in noisy and ops.op(n) in ops.DIV]
+    return any(n.args[0] in noisy and n.args[1] not in noisy for n in met if len(n.args) > 1)

@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.anatomy.posterior.noise import divides
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import slope, term_value
 from vaelint.experiment.trial import Trial, tolerance
@@ -56,6 +57,8 @@ def _error(trial: Trial, site: Site, z: torch.Tensor) -> torch.Tensor:
     if site.mu is None or site.scale is None:
         raise CannotMeasureError("the draw has no mean or scale of its own")
     m, s = trial.value(site.mu).detach().double(), trial.value(site.scale).detach().double()
+    if divides(site, trial.model.flow):
+        s = 1 / s
     return ((z.double() - m) ** 2 / (2 * s**2)).sum()
 
 

@@ -103,8 +103,15 @@ def _not_pulled(model: Model, site: Site) -> bool:
     return site.z not in gradients.of_loss and bool(makers & gradients.reached)
 
 
+def _held_in_this_turn(model: Model, site: Site) -> bool:
+    """Neither its draw nor its heads have a gradient: the turn of the decoder, in which the encoder is held."""
+    gradients = gradients_of(model)
+    return site.z not in gradients.of_loss and not any(gradients.carries(h) for h in site.heads)
+
+
 POSTERIORS = (
     ("its heads are trained by another way than the draw", _moved),
+    ("the step holds what makes its heads", _held_in_this_turn),
     ("the loss has no gradient in its draw, and trains what makes its heads", _not_pulled),
 )
 """What keeps the rule silent about a loss without a KL, and about one of its posteriors."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.posterior.noise import divides
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.replay.ranges import Range, value_range
@@ -16,7 +19,18 @@ if TYPE_CHECKING:
 
 def scale_range(model: Model, site: Site) -> Range | None:
     """Which values the scale of a Gaussian draw can take; None for a constant scale or a bare draw."""
-    return value_range(model, site.scale) if site.scale is not None and site.scale_heads else None
+    found = value_range(model, site.scale) if site.scale is not None and site.scale_heads else None
+    if found is None or not divides(site, model.flow):
+        return found
+    if found.low < 0:
+        return None
+    low, high = (1 / bound if bound else math.inf for bound in (found.high, found.low))
+    return replace(found, low=low, high=high, open_below=found.open_above, open_above=found.open_below)
+
+
+def divides_noise(model: Model, site: Site) -> bool:
+    """Whether the noise of a draw is divided by its scale, as by the root of a precision."""
+    return divides(site, model.flow)
 
 
 def activation_made(model: Model, node: fx.Node) -> Span | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
+from vaelint.anatomy.posterior.noise import divides
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like, moments
 from vaelint.experiment.runs import calm
@@ -36,6 +37,8 @@ def noise_in_z(trial: Trial, site: Site) -> tuple[torch.Tensor, torch.Tensor]:
     mu = trial.value(site.mu).detach().double() if site.mu is not None else torch.zeros((), dtype=torch.float64, device=z.device)
     if site.scale is not None and trial.has(site.scale) and not _mixes(trial, site):
         s = trial.value(site.scale).detach().double()
+        if divides(site, trial.model.flow):
+            s = 1 / s
         try:
             full = torch.broadcast_shapes(z.shape, mu.shape, s.shape)  # type: ignore[no-untyped-call]
         except RuntimeError:
