@@ -42,7 +42,7 @@ from vaelint.laws.decoding import (
 )
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family
-from vaelint.laws.likelihoods import bins, own_scale
+from vaelint.laws.likelihoods import bins, follows_data, own_scale
 from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
@@ -82,6 +82,7 @@ __all__ = [
     "exchanged_values",
     "experts",
     "family",
+    "follows_data",
     "fresh_draws",
     "generated_spread",
     "generation",

@@ -6,10 +6,12 @@ from a counter, the step is recorded once more with the largest value that it co
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Certainty, Finding, Severity, Span
 from vaelint.core.result import Request, TargetResult
@@ -18,6 +20,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.schedules.reckoned import Reckoned, reckoned_weights
+from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.source.arithmetic import NotArithmetic
 from vaelint.trace.risen import risen_to
@@ -32,10 +35,11 @@ _OF_THE_ELBO = ("VAE401", "VAE403", "VAE404", "VAE405", "VAE406")
 
 @dataclass(frozen=True)
 class _Risen:
-    """A weight, and what it comes to."""
+    """A weight, and what it comes to: 1 where that is not known."""
 
     name: str
     value: float
+    is_known: bool
 
 
 def at_full_weight(
@@ -61,13 +65,13 @@ def at_full_weight(
         judge(scratch, later)
     risen = next(iter(places.values()))
     known = {(f.code, f.span.file, f.span.line) for f in result.findings} | {(f.code, "", 0) for f in result.findings if _counts(f)}
-    is_whole = all(math.isclose(r.value, 1.0, rel_tol=1e-6) for r in places.values())
+    is_whole = all(r.is_known and math.isclose(r.value, 1.0, rel_tol=1e-6) for r in places.values())
     for finding in scratch.findings:
         if not _counts(finding) or finding.code.startswith(_NOT_OF_LATER) or (finding.code in _OF_THE_ELBO and not is_whole):
             continue
         if (finding.code, "", 0) in known or (finding.code, finding.span.file, finding.span.line) in known:
             continue
-        when = f"{risen.name} has risen to {risen.value:.4g}"
+        when = f"{risen.name} has risen" + (f" to {risen.value:.4g}" if risen.is_known else "")
         result.findings.append(replace(finding, when=f"{finding.when}, and {when}" if finding.when else when, fix=None))
         result.quiet[:] = [c for c in result.quiet if c != finding.code]
 
@@ -78,15 +82,44 @@ def _counts(finding: Finding) -> bool:
 
 def _rising(bench: Bench) -> Iterator[tuple[Span, _Risen]]:
     """The places where a KL is multiplied by a weight that is 0 at this step and greater than 0 at later ones."""
-    factors = [f for k in bench.model.kls for f in k.factors if f.origin == "named" and f.value == 0 and f.text]
-    if not factors:
-        return
-    weights = [w for w in reckoned_weights(bench) if w.value == 0]
-    for factor in factors:
-        place = span(factor.node)
+    factors = [(f, place) for k in bench.model.kls for f in k.factors if (place := span(f.node)) is not None]
+    named = [(f, place) for f, place in factors if f.origin == "named" and f.value == 0 and f.text]
+    weights = [w for w in reckoned_weights(bench) if w.value == 0] if named else []
+    for factor, place in named:
         risen = {value for w in weights if (value := _largest(w)) is not None}
-        if place is not None and len(risen) == 1:
-            yield place, _Risen(factor.text, risen.pop())
+        if len(risen) == 1:
+            yield place, _Risen(factor.text, risen.pop(), True)
+        elif not risen and _is_moved(bench, factor.text, place):
+            yield place, _Risen(factor.text, 1.0, False)
+    for factor, place in factors:
+        if factor.origin == "tensor" and not factor.value and _is_nought(bench, factor):
+            yield place, _Risen("the weight", 1.0, False)
+
+
+def _is_nought(bench: Bench, factor: Factor) -> bool:
+    """Whether a KL is multiplied by one number that nothing has learned, and that is 0 in the run."""
+    beside = [n for n in ops.value_inputs(factor.node) if n not in bench.model.flow.learned and n not in bench.model.flow.data]
+    if factor.value == 0:
+        return True
+    return len(beside) == 1 and bench.knows(beside[0]) and bench.value(beside[0]).numel() == 1 and not bool(bench.value(beside[0]).any())
+
+
+def _is_moved(bench: Bench, text: str, place: Span) -> bool:
+    """Whether the code gives the weight another value somewhere: what a call gives, an entry, an attribute that is set again later on."""
+    try:
+        written = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return False
+    if isinstance(written, ast.Call | ast.Subscript):
+        return True
+    if not isinstance(written, ast.Attribute):
+        return False
+    for function in bench.model.source.file(place.file).functions():
+        for node in ast.walk(function) if function.name != "__init__" else ():
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+            if any(isinstance(t, ast.Attribute) and t.attr == written.attr for t in targets):
+                return True
+    return False
 
 
 def _largest(weight: Reckoned) -> float | None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from vaelint.core.finding import Span
 from vaelint.record.sizes import plain
 
@@ -29,9 +31,15 @@ def risen_to(spans: SpanFinder, weights: Mapping[Span, float]) -> Iterator[None]
 
 
 def as_risen(spans: SpanFinder, name: str, args: tuple[Any, ...], frame: FrameType) -> tuple[Any, ...]:
-    """The arguments of a product, a 0 among them risen where that is wanted."""
-    if name not in _PRODUCTS or not any(isinstance(a, int | float) and plain(a) == 0 for a in args):
+    """The arguments of a product: what weighs, a plain 0 or one number that nothing has learned, risen where that is wanted."""
+    if name not in _PRODUCTS or len(args) != 2:
         return args
-    place = next(iter(spans.stack(frame, limit=1)), None)
-    later = spans.risen.get(place) if place is not None else None
-    return args if later is None else tuple(later if isinstance(a, int | float) and plain(a) == 0 else a for a in args)
+    weighs = [a for a in args if _is_nought(a)] or [a for a in args if isinstance(a, torch.Tensor) and a.dim() == 0 and not a.requires_grad]
+    if len(weighs) != 1 or (place := next(iter(spans.stack(frame, limit=1)), None)) is None or place not in spans.risen:
+        return args
+    weighed = args[1] if weighs[0] is args[0] else args[0]
+    return (weighed, spans.risen[place])  # a number comes second, whichever of them has the method
+
+
+def _is_nought(value: object) -> bool:
+    return isinstance(value, int | float) and plain(value) == 0

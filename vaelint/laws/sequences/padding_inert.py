@@ -18,7 +18,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.laws.sequences.lengths import axis_of, beyond
-from vaelint.laws.sequences.pooled import pooled_beyond
+from vaelint.laws.sequences.pooled import pooled_beyond, pooled_whole
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 from vaelint.record.walk import behind
@@ -76,7 +76,7 @@ def _of(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
         counted = _steps_counted(bench, lengths)
         if counted is not None:
             yield _kl_counts_padding(bench, lengths, *counted)
-    yield from _encoder_reads_padding(bench, lengths, data, axis)
+    yield from _encoder_reads_padding(bench, lengths, data, axis, counts_within=outside <= _NOTHING < inside)
 
 
 def _posterior(bench: Bench) -> dict[fx.Node, torch.Tensor]:
@@ -186,7 +186,7 @@ def _reduced_last(bench: Bench, site: Site) -> fx.Node | None:
     return joins[0] if joins else None
 
 
-def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
+def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int, *, counts_within: bool) -> Iterator[Broken]:
     """Whether a posterior of whole sequences moves when all samples are padded further."""
     heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h) and lengths.along not in shape(h)[1:]]
     if not heads or len(_loops(bench, int(lengths.along or 0))):
@@ -198,6 +198,10 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
     pooled = pooled_beyond(bench, lengths, data, axis, heads)
     if pooled is not None:
         yield _averages_padding(bench, lengths, data, heads[0], *pooled)
+        return
+    whole = pooled_whole(bench, lengths, data, axis, heads) if counts_within else None
+    if whole is not None:
+        yield _averages_padding(bench, lengths, data, heads[0], *whole, by_all=True)
         return
     runs = [_padded(bench, lengths, data, axis, more) for more in (0, _FURTHER)]
     again = _padded(bench, lengths, data, axis, 0, seed=1)  # what moves with the seed alone was drawn: dropout of the user's own
@@ -224,14 +228,19 @@ def _is_the_edge(bench: Bench, lengths: Seat, data: Seat, axis: int, head: fx.No
     return entry is not None and any(ops.op(n).startswith("conv") for n in (entry, *ops.value_inputs(entry)))
 
 
-def _averages_padding(bench: Bench, lengths: Seat, data: Seat, head: fx.Node, node: fx.Node, share: float) -> Broken:
+def _averages_padding(
+    bench: Bench, lengths: Seat, data: Seat, head: fx.Node, node: fx.Node, share: float, *, by_all: bool = False
+) -> Broken:
     model = bench.model
+    which = "averages" if by_all else "adds up"
+    why = "the average is over all places, of which the likelihood counts only those within the length"
+    summed = "the sum runs over all places, and is divided by the number that count"
     found = Found(
         model.where(node),
-        label=f"adds up the places beyond {lengths.name} too, for a mean over those within",
+        label=f"{which} the places beyond {lengths.name} too" + ("" if by_all else ", for a mean over those within"),
         labels=model.labels((head, "the posterior moves with the padding")),
         when="lengths differ",
-        why="a sample has another posterior with other padding: the sum runs over all places, and is divided by the number that count",
+        why=f"a sample has another posterior with other padding: {why if by_all else summed}",
         help="multiply with the mask before the sum: (h * mask).sum(1) / mask.sum(1)",
     )
     text = f"{data.name} beyond the length moves the posterior by {share:.2g} of its spread over the samples"

@@ -3,6 +3,9 @@
 Interventions, at the sizes of the batch: other data beyond each sample's length; other values of one place within it; other lengths.
 What is made of a place weighs by the lengths alone where the lengths say how many places there are: a mean. Prediction: what is made of the
 places beyond the length is not in it. Data that are 0 there, and add nothing for being 0, are exempt.
+
+An encoder that is made for one number of steps and averages all of them is found by exchanging places: their order changes nothing, and
+each pulls as much as any other, where the likelihood counts those within the length alone.
 """
 
 from __future__ import annotations
@@ -35,6 +38,40 @@ def pooled_beyond(bench: Bench, lengths: Seat, data: Seat, axis: int, heads: lis
             continue
         return _sum_of(bench, places, pooled), share
     return None
+
+
+def pooled_whole(bench: Bench, lengths: Seat, data: Seat, axis: int, heads: list[fx.Node]) -> tuple[fx.Node, float] | None:
+    """Where all places are averaged alike, those beyond the lengths too, and by how much of their spread heads move with these."""
+    if data.axis != 0 or axis != 1:
+        return None
+    absent, val = beyond(bench, lengths, data, axis), bench.value(data.node)
+    blank = torch.where(absent, torch.zeros_like(val), val)
+    moved = _moved(bench, data.node, blank, torch.where(absent, val.roll(1, 0).roll(1, -1), val), heads)
+    if moved is None:
+        return None
+    head, share = moved
+    flow, steps, batch = bench.model.flow, int(lengths.along or 0), shape(data.node)[0]
+    way = [n for n in flow.sorted(flow.ancestors(head) & flow.descendants(data.node)) if bench.knows(n) and bench.is_real(n)]
+    having = [n for n in way if shape(n)[:2] == (batch, steps) and len(shape(n)) > 2]
+    after = [n for n in way if having and n in flow.descendants(having[-1]) and steps not in shape(n)[1:]]
+    if not after or _is_blank(bench, data, blank, having[-1], lengths) or not _weighs_alike(bench, lengths, having[-1], after[0]):
+        return None
+    return after[0], share
+
+
+def _weighs_alike(bench: Bench, lengths: Seat, places: fx.Node, pooled: fx.Node) -> bool:
+    """Whether what is pooled is the same for any order of the places, and moves with one beyond the length as with one within it."""
+    val, counts = bench.value(places), bench.value(lengths.node)
+    rows = counts < val.shape[1]
+    within, outside = val.clone(), val.clone()
+    within[:, 0] += val.std()
+    outside[rows, counts[rows].long()] += val.std()
+    here, turned, first, last = (bench.after({places: v}, [pooled]).get(pooled) for v in (val.clone(), val.roll(1, 1), within, outside))
+    if here is None or turned is None or first is None or last is None or not bool(rows.any()):
+        return False
+    size = float(here.abs().max())
+    a, b = ((v - here)[rows].reshape(int(rows.sum()), -1).norm(dim=1) for v in (first, last))
+    return float((turned - here).abs().max()) <= 1e-5 * size and bool((a > 0).all()) and bool(((a - b).abs() <= _SHARE * a).all())
 
 
 def _moved(bench: Bench, node: fx.Node, blank: torch.Tensor, other: torch.Tensor, heads: list[fx.Node]) -> tuple[fx.Node, float] | None:
