@@ -21,16 +21,18 @@ import pytest
 import torch
 
 from vaelint.core.finding import Finding, Severity, Span
-from vaelint.core.result import TargetResult
+from vaelint.core.result import Request, TargetResult
 from vaelint.observe.data.absent_files import COUNT, AbsentFiles, guessed_size, png
 from vaelint.observe.data.after_import import changed_when_imported
 from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_files import public_file
 from vaelint.observe.data.torchvision import stand_in
+from vaelint.observe.data.unknown.wishes import Wishes
 from vaelint.observe.data.wanted import is_wanted
 from vaelint.observe.script import passing_version_asserts
-from vaelint.pipeline.other_data import second_run
+from vaelint.pipeline.attempts import clean_copy
+from vaelint.pipeline.other_data import places_of
 from vaelint.pipeline.script_errors import said_of
 from vaelint.trace.spans import SpanFinder
 
@@ -372,18 +374,23 @@ def test_a_second_run_starts_where_the_first_had_not_begun() -> None:
     began: list[int] = []
     place = Span("train.py", 7, 1, 7, 5)
 
-    def check() -> list[TargetResult]:
+    def check(request: Request, emit: object, wishes: Wishes) -> list[TargetResult]:
         found = Finding("VAE408", "kl-formula", Severity.ERROR, "the KL", place) if not began else None
+        wishes.sizes["faces"] = len(request.target)
         return [TargetResult("train.py", rung="real", findings=[found] if found is not None else [])]
 
-    with second_run(check) as again:
+    with clean_copy(check) as ask:
         began.append(1)
-        assert again(60.0) == {("VAE408", "train.py", 7)}
-    with second_run(check) as again:
-        assert again(60.0) == set()
+        answer = ask(Request("train.py"), Wishes(), 60.0)
+        assert answer is not None and places_of(answer.results) == {("VAE408", "train.py", 7)}
+        again = ask(Request("main.py"), answer.wishes, 60.0)
+        assert again is not None and again.wishes.sizes == {"faces": 7} and answer.wishes.sizes == {"faces": 8}
+    with clean_copy(check) as ask:
+        answer = ask(Request("train.py"), Wishes(), 60.0)
+        assert answer is not None and places_of(answer.results) == set()
 
 
 def test_a_second_run_that_does_not_fit_or_takes_too_long_tells_nothing() -> None:
-    for check in (lambda: 1 / 0, lambda: time.sleep(60)):
-        with second_run(check) as again:  # type: ignore[arg-type]
-            assert again(0.5) is None
+    for check in (lambda *_: 1 / 0, lambda *_: time.sleep(60)):
+        with clean_copy(check) as ask:  # type: ignore[arg-type]
+            assert ask(Request("train.py"), Wishes(), 0.5) is None

@@ -9,7 +9,7 @@ import ast
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
@@ -53,18 +53,27 @@ class Entry:
         return shlex.join([*self.words, *left])
 
 
-def entries(root: Path, folder: Path, of: Path | None = None) -> list[Entry]:
-    """The entries at or below `root`, as they are started in `folder`; those that no text names come last. At most eight.
+def entries(
+    root: Path, folder: Path, of: Path | None = None, vaes: Collection[Path] = (), beyond: Callable[[list[Path]], None] = lambda files: None
+) -> list[Entry]:
+    """The entries at or below `root`, as they are started in `folder`: first those that reach a class that may be a VAE, of these those
+    that a text names. At most eight.
 
     Args:
         of: only those whose script imports this file, or is it.
+        vaes: the files of such classes.
+        beyond: gets the scripts that reach one and come after the eighth.
     """
     told, sources = _told(folder), Sources()
     files = python_files(root, notebooks=True, scripts=True)
     if of is not None:
         files = sources.reaching(of, files)
     starting = [f for f in files if sources.trains(f) and starts(f, sources)]
-    first = sorted(starting, key=lambda f: f.resolve() not in told)[:_MOST]
+    reaching = {f for f in starting if not sources.imported_by(f).isdisjoint(vaes)}
+    ordered = sorted(starting, key=lambda f: (f not in reaching, f.resolve() not in told))
+    if more := [f for f in ordered[_MOST:] if f in reaching]:
+        beyond(more)
+    first = ordered[:_MOST]
     return [_entry(file, folder, told.get(file.resolve(), []), sources) for file in first]
 
 

@@ -192,7 +192,15 @@ def observed_in(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) ->
     """
     from vaelint.discover.entries import entries
 
-    return _observed([entry for root in roots for entry in entries(root, folder)], folder, crew, held) if crew.ask is not None else []
+    if crew.ask is None:
+        return []
+    vaes, more = frozenset(real(c.file) for c in held.candidates), list[Path]()
+    found = [entry for root in roots for entry in entries(root, folder, vaes=vaes, beyond=more.extend)]
+    seen = _observed(found, folder, crew, held)
+    if more:
+        names = ", ".join(Path(relative(str(f))).as_posix() for f in more)
+        crew.say(f"not tried, after {len(found)} others: {names}", f"vaelint check {Path(relative(str(more[0]))).as_posix()}")
+    return seen
 
 
 def _observed(found: Sequence[Entry], folder: Path, crew: Crew, held: Found) -> list[Tried]:

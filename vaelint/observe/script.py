@@ -12,7 +12,7 @@ import os
 import runpy
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -111,7 +111,7 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
     if path.endswith(".ipynb") and (left := not_run(path)):
         note(f"not run, as they are not Python: {'; '.join(left[:3])}{f' and {len(left) - 3} more' if len(left) > 3 else ''}")
     show(whole)  # the lines of a notebook's cells are those of its file
-    program = without_version_asserts(ast.parse(source_of_file(path), path), path, note)
+    program = without_version_asserts(ast.parse(source_of_file(path), path), path, note, _lines_of(path))
     with _own_before_standard(Path(path).resolve().parent):
         exec(compile(program, whole, "exec", dont_inherit=True), main.__dict__)
 
@@ -119,43 +119,59 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
 class _Versions(ast.NodeTransformer):
     """Takes assertions about a package's version out of a script: they stop it, and say nothing of its training."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_data: Collection[int] = ()) -> None:
         self.lines: list[int] = []
+        self._of_data = of_data  # the lines of those about data which were made up
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         """`assert pyro.__version__.startswith("1.4")`."""
-        if not any(isinstance(n, ast.Attribute) and n.attr == "__version__" for n in ast.walk(node.test)):
+        named = any(isinstance(n, ast.Attribute) and n.attr == "__version__" for n in ast.walk(node.test))
+        if not named and node.lineno not in self._of_data:
             return node
         self.lines.append(node.lineno)
         return ast.copy_location(ast.Pass(), node)
 
 
-def without_version_asserts(tree: ast.Module, path: str, note: Callable[[str], None]) -> ast.Module:
-    """The script without its assertions about versions; `note` is told of each."""
-    versions = _Versions()
+def without_version_asserts(tree: ast.Module, path: str, note: Callable[[str], None], of_data: Collection[int] = ()) -> ast.Module:
+    """The script without its assertions about versions, and those in the lines `of_data`; `note` is told of each."""
+    versions = _Versions(of_data)
     tree = versions.visit(tree)
     for line in versions.lines:
-        note(f"{path}:{line} asserts a version, which was passed over")
+        what = "what made-up data do not meet" if line in of_data else "a version"
+        note(f"{path}:{line} asserts {what}, which was passed over")
     return tree
 
 
 @contextlib.contextmanager
-def passing_version_asserts(note: Callable[[str], None], own: Callable[[str], bool]) -> Iterator[None]:
-    """Within the block the script's own modules are imported without their assertions about versions as well."""
+def passing_version_asserts(note: Callable[[str], None], own: Callable[[str], bool], of_data: Sequence[Any] = ()) -> Iterator[None]:
+    """Within the block the script's own modules are imported without their assertions about versions as well.
+
+    `of_data`: the files and lines of assertions that made-up data do not meet, which are left out too.
+    """
+    _of_data[:] = [(str(file), int(line)) for file, line in of_data]
     loader: Any = importlib.machinery.SourceFileLoader
     original = loader.get_code
 
     def get_code(self: Any, name: str) -> Any:
         path = self.get_filename(name)
-        if not own(path) or b"__version__" not in (text := self.get_data(path)) or b"assert" not in text:
+        lines = _lines_of(path)
+        if not own(path) or b"assert" not in (text := self.get_data(path)) or not (lines or b"__version__" in text):
             return original(self, name)
-        return compile(without_version_asserts(ast.parse(text, path), relative(path), note), path, "exec", dont_inherit=True)
+        return compile(without_version_asserts(ast.parse(text, path), relative(path), note, lines), path, "exec", dont_inherit=True)
 
     loader.get_code = get_code
     try:
         yield
     finally:
         del loader.get_code
+
+
+_of_data: list[tuple[str, int]] = []
+
+
+def _lines_of(path: str) -> list[int]:
+    """The lines of a file with assertions that made-up data do not meet."""
+    return [line for file, line in _of_data if file == str(Path(path).absolute())]
 
 
 _STARTUP = frozenset({"abc", "codecs", "encodings", "genericpath", "io", "ntpath", "os", "posixpath", "site", "stat"})

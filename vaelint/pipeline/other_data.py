@@ -1,17 +1,11 @@
 """Made-up data of a size that vaelint guessed, batches that it cut: what is found with them is found with others, too, or is not reported.
 
-The script runs a second time in a copy of the process that was made before anything of the user's had run: nothing of the first run,
-its modules, models and files, is there.
+The script runs a second time, in a clean process (`attempts.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import select
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from vaelint.core.assumption import ROWS, Assumption, withheld
@@ -55,52 +49,10 @@ def hold_at_both_sizes(results: Sequence[TargetResult], request: Request, again:
         result.settle()
 
 
-@contextlib.contextmanager
-def second_run(check: Callable[[], Sequence[TargetResult]]) -> Iterator[Again]:
-    """A copy of this process that waits, and runs `check` where it is asked to; what it prints is dropped."""
-    asked, ask = os.pipe()
-    told, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(ask)
-        os.close(told)
-        _wait(asked, tell, check)
-    os.close(asked)
-    os.close(tell)
-
-    def again(seconds: float) -> set[Place] | None:
-        os.write(ask, b"1")
-        if not select.select([told], [], [], max(0.0, seconds))[0]:
-            return None
-        with os.fdopen(os.dup(told), "rb") as reader:
-            said = reader.read()
-        found = json.loads(said) if said else None
-        return {(code, file, line) for code, file, line in found} if found is not None else None
-
-    try:
-        yield again
-    finally:
-        os.close(ask)
-        os.close(told)
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # the script may have waited for all its children
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
-def _wait(asked: int, tell: int, check: Callable[[], Sequence[TargetResult]]) -> None:
-    """Ends the process."""
-    try:
-        if os.read(asked, 1):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            results = check()
-            whole = all(r.rung is not None for r in results)
-            found = [_place(f) for r in results for f in r.findings if _is_loud(f)] if whole else None
-            with os.fdopen(tell, "wb") as writer:
-                writer.write(json.dumps(found).encode())
-    finally:
-        os._exit(0)  # what the run raised: it does not fit at this size, and nothing is told
+def places_of(results: Sequence[TargetResult]) -> set[Place] | None:
+    """Where a run found something; None where it was not observed."""
+    whole = all(r.rung is not None for r in results)
+    return {_place(f) for r in results for f in r.findings if _is_loud(f)} if whole else None
 
 
 def with_others(request: Request) -> Request:

@@ -31,22 +31,28 @@ from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.older_torch import older_torch
 from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
+from vaelint.observe.data.settings.answers import answered
 from vaelint.observe.data.settings.config_packages import config_packages
 from vaelint.observe.data.torchvision import torchvision_data
+from vaelint.observe.data.unknown.blanks import Blanks
+from vaelint.observe.data.unknown.lessons import learn
+from vaelint.observe.data.unknown.readers import reading_blanks
+from vaelint.observe.data.unknown.wishes import Wishes
 from vaelint.observe.data.unneeded import lent_modules, wanting
 from vaelint.observe.held.held_back import held_back
-from vaelint.observe.held.notes import HeldBackError
+from vaelint.observe.held.notes import HeldBackError, shown
 from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
 from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, passing_version_asserts, run_script
 from vaelint.observe.session import Session, StopObserving
+from vaelint.pipeline.attempts import clean_copy, started_again
 from vaelint.pipeline.curves import make_curves
 from vaelint.pipeline.gaps import note_cut_short
 from vaelint.pipeline.keras_words import in_words_of_files
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.no_density import unsettle_likelihood
-from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
+from vaelint.pipeline.other_data import Place, hold_at_both_sizes, places_of, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_without
@@ -60,11 +66,15 @@ from vaelint.trail.trail import make_trail
 Emit = Callable[[dict[str, Any]], None]
 
 
-def check_run(request: Request, emit: Emit) -> list[TargetResult]:
+def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> list[TargetResult]:
     """Runs the command and checks what it trains: one result for each goal that draws a latent; at least one.
 
     Raises TargetError where nothing could be observed.
+
+    Args:
+        wishes: what is known of files that are not there; gets what this run tells of them.
     """
+    wishes = wishes if wishes is not None else Wishes(other=request.other_sizes)
     started = time.perf_counter()
     emit({"kind": "stage", "stage": "run"})
     home, here = Path(request.folder or "."), Path.cwd()
@@ -77,7 +87,8 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
-        absent = absent_files(session, other=request.other_sizes) if request.data != "real" else None
+        blanks = Blanks(wishes) if request.data != "real" and not request.allow_writes else None
+        absent = absent_files(session, other=request.other_sizes, blanks=blanks) if request.data != "real" else None
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
         if absent is not None and held is not None:
             stack.enter_context(public_downloads(session.say_here))
@@ -91,8 +102,12 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         stack.enter_context(absent_loggers(session.say_here))
         stack.enter_context(older_names(session.say_here, spans.is_user))
         stack.enter_context(older_torch(session.say_here, spans.is_user))
-        stack.enter_context(passing_version_asserts(session.say, spans.is_user))
+        stack.enter_context(passing_version_asserts(session.say, spans.is_user, wishes.passed))
         stack.enter_context(native_readers())
+        if request.data != "real":
+            stack.enter_context(answered(session.say_here))
+        if blanks is not None:
+            stack.enter_context(reading_blanks(blanks, session.say_here, spans.is_user))
         stack.enter_context(noting_usage(session.usage))
         stack.enter_context(late_dynamo())
         error = observe(session, lambda: run_script(request.run, session.say))
@@ -100,6 +115,10 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")
     if held is not None:
         session.said += held.said
+    if blanks is not None:
+        session.said += blanks.notes(shown)
+    if isinstance(error, Exception) and not session.iterations and not session.further.earlier:
+        wishes.learned = learn(error, wishes)
     _raise_if_out(session, error, request, memory)
     return results_of(session, error, request, emit, time.perf_counter() - started)
 
@@ -131,13 +150,20 @@ _CUTS = ("VAE503", "VAE505")
 def check_watched(request: Request, emit: Emit) -> TargetResult:
     """The first result of a run that is observed; those of further models go by `emit`."""
     first, more = TargetResult(request.target), list[TargetResult]()
-    started = time.perf_counter()
-    with second_run(lambda: check_run(with_others(request), lambda message: None)) as again:
+    started, wishes = time.perf_counter(), Wishes(other=request.other_sizes)
+    with clean_copy(check_run) as copy:
         try:
-            first, *more = check_run(request, emit)
+            first, *more = check_run(request, emit, wishes)
         except TargetError as error:
             fail(first, error)
-        else:
+            if wishes.learned:
+                (first, *more), wishes = started_again(first, request, wishes, copy, emit, started)
+        if first.status != "failed":
+
+            def again(seconds: float) -> set[Place] | None:
+                answer = copy(with_others(request), wishes, seconds)
+                return places_of(answer.results) if answer is not None else None
+
             hold_at_both_sizes([first, *more], request, again, time.perf_counter() - started)
     for result in more:
         emit({"kind": "also", "result": result.to_json()})

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from vaelint.observe.data.made_tables import TABLES, TEXTS, made_table, made_text
+from vaelint.observe.data.made_tables import ROWS, TABLES, TEXTS, made_table, made_text
 from vaelint.observe.data.pictures import drawn
-from vaelint.observe.data.public_files import public_file
+from vaelint.observe.data.public_files import public_file, sentence
 from vaelint.observe.data.stood_in import instead_of
+from vaelint.observe.data.unknown.blanks import Blanks, is_binary, may_be_data
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 COUNT = 300
@@ -62,12 +63,15 @@ class AbsentFiles:
         *,
         other: bool = False,
         needed: Callable[[], bool] = lambda: True,
+        blanks: Blanks | None = None,
     ) -> None:
         """`place` is the script's line that is running, `sources` the text of the files of the script that are running.
 
         `other`: images get another size than they get at first, and tables another number of columns.
-        `needed`: whether the script cannot do without what it reads.
+        `needed`: whether the script cannot do without what it reads. `blanks`: files of which nothing but their use is known; without
+        it none are made.
         """
+        self._blanks = blanks
         self._note, self._place, self._sources, self._other, self._needed = note, place, sources, other, needed
         self.invented: list[tuple[str, str]] = []
         self._pictures: dict[tuple[int, int, int], list[bytes]] = {}
@@ -78,7 +82,7 @@ class AbsentFiles:
         if not self._place():
             return False
         if listed:
-            return self._folder(path, twin, open_file, make_folder)
+            return self._folder(path, twin, open_file, make_folder) or self._alike(path, twin, open_file, make_folder)
         known = public_file(Path(path).name)
         if known is not None:
             make_folder(str(Path(twin).parent))
@@ -102,7 +106,20 @@ class AbsentFiles:
             folder = _shown(str(Path(path).parent))
             self._guess(folder, f"made-up images instead of those in {folder}")
             return True
-        return self._invented(path, twin, open_file, make_folder)
+        return self._invented(path, twin, open_file, make_folder) or self._blank(path, twin, open_file, make_folder)
+
+    def _blank(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
+        """A file that holds what its reader makes of it."""
+        if self._blanks is None or not may_be_data(path) or not self._needed():
+            return False
+        make_folder(str(Path(twin).parent))
+        with open_file(twin, "w", encoding="utf-8") as file:
+            lines = [sentence(i) for i in range(ROWS)]
+            file.write("" if is_binary(path) else self._blanks.text(path, lines))
+        self._blanks.add(path, twin, self._place())
+        self._blanks.wishes.last_text = "" if is_binary(path) else self._blanks.text_key(path)
+        self.invented.append((path, self._place()))
+        return True
 
     def _invented(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
         """A table, or a text, of which only its kind is known: a script that cannot do with it is told that the file is not there."""
@@ -110,7 +127,14 @@ class AbsentFiles:
         if kind not in (*TABLES, *TEXTS) or not self._needed():
             return False
         code, between = self._sources(), "\t" if kind == ".tsv" else ","
-        text, said = made_text(path, code) if kind in TEXTS else made_table(code, between, other=self._other)
+        wishes = self._blanks.wishes if self._blanks is not None else None
+        text, said = made_text(path, code) if kind in TEXTS else made_table(code, between, other=self._other, wishes=wishes)
+        if self._blanks is not None and kind in TEXTS:
+            text = self._blanks.text(path, text.splitlines())
+            self._blanks.add(path, twin, self._place(), said=False)
+            self._blanks.wishes.last_text = self._blanks.text_key(path)
+        elif wishes is not None:
+            wishes.tables = True
         make_folder(str(Path(twin).parent))
         with open_file(twin, "w", encoding="utf-8") as file:
             file.write(text)
@@ -126,12 +150,34 @@ class AbsentFiles:
         ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
         shape = self._shape(sources)
         below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
+        pieces = 0
+        if self._blanks is not None:
+            self._blanks.wishes.images, pieces = True, self._blanks.wishes.pieces
         for folder in below:
             make_folder(str(Path(twin) / folder))
             for number in range(COUNT // len(below)):
-                with open_file(str(Path(twin) / folder / f"{_name(number, sources)}.{ending}"), "wb") as file:
+                with open_file(str(Path(twin) / folder / f"{_name(number, sources, pieces)}.{ending}"), "wb") as file:
                     file.write(self._picture(number, shape))
         self._guess(_shown(path), f"{COUNT} made-up images instead of the folder {_shown(path)}")
+        return True
+
+    def _alike(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
+        """A folder of files of one kind, which the running code names by their ending."""
+        ending = next((m[1].lower() for m in _ALIKE.finditer(_COMMENT.sub("", self._sources()))), None)
+        if self._blanks is None or ending is None or Path(path).suffix or path in map(os.path.abspath, sys.path):
+            return False
+        if not may_be_data(path) or not self._needed():
+            return False
+        self._blanks.add_folder(path)
+        make_folder(twin)
+        for number in range(_FILES):
+            name = f"{_name(number, self._sources(), self._blanks.wishes.pieces)}.{ending}"
+            file, made = os.path.join(path, name), os.path.join(twin, name)  # noqa: PTH118 - as they are known to the mirror
+            with open_file(made, "w", encoding="utf-8") as opened:
+                opened.write("" if is_binary(name) else self._blanks.text(file, [sentence(i) for i in range(ROWS)]))
+            self._blanks.add(file, made, "", said=False)
+        self._blanks.said_of_folder(path, f"{_FILES} files that end in .{ending}", self._place())
+        self.invented.append((path, self._place()))
         return True
 
     def _shape(self, sources: str) -> tuple[int, int, int]:
@@ -157,6 +203,8 @@ class AbsentFiles:
         return self._pictures[shape][number % _DISTINCT]
 
 
+_FILES = 60
+_ALIKE = re.compile(r"""["'*]\.(npy|npz|mat|pkl|pickle|pt|pth|h5|hdf5|csv|txt|json|jsonl)["']""", re.IGNORECASE)
 _SPLITS = re.compile(r"(?<![a-z])(train(?:ing)?|test|valid(?:ation)?|val|dev|eval)(?![a-z])", re.IGNORECASE)
 
 
@@ -190,10 +238,13 @@ _KEPT = (
 """How data end: what is written by a training, as `train.log`, is not read."""
 
 
-def _name(number: int, sources: str) -> str:
-    """The name of an image: of several numbers, as names that say labels are, where the code takes names apart."""
+def _name(number: int, sources: str, pieces: int = 0) -> str:
+    """The name of an image: of several numbers, as names that say labels are, where the code takes names apart; of four, or so many."""
     between = _TAKEN_APART.search(sources)
-    return f"{number:06d}" if between is None else between[1].join([str(number % 50), str(number % 2), str(number % 3), f"{number:06d}"])
+    if between is None:
+        return f"{number:06d}"
+    numbers = [number % 50, *(number % (2 + i) for i in range((pieces or 4) - 2))]
+    return between[1].join([*map(str, numbers), f"{number:06d}"])
 
 
 def png(image: torch.Tensor) -> bytes:

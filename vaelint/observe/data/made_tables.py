@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from vaelint.observe.data.public_files import sentence
+
+if TYPE_CHECKING:
+    from vaelint.observe.data.unknown.wishes import Wishes
 
 TABLES = (".csv", ".tsv")
 TEXTS = (".txt",)
@@ -28,17 +32,22 @@ _DATE = re.compile(r"date|^time$|^day$", re.IGNORECASE)
 _WORDS = re.compile(r"text|sentence|review|comment|message|title|caption", re.IGNORECASE)
 
 
-def made_table(code: str, between: str, *, other: bool = False) -> tuple[str, str]:
+def made_table(code: str, between: str, *, other: bool = False, wishes: Wishes | None = None) -> tuple[str, str]:
     """A table as text, and what it is: the columns that the code names by what they are called, and further ones of numbers from 0 to 1.
 
-    `other`: with another number of columns, for what must hold with both.
+    `other`: with another number of columns, for what must hold with both. `wishes`: what an earlier run wanted.
     """
     code = _COMMENT.sub("", code)
-    named = list(dict.fromkeys([*_KEY.findall(code), *(name for names in _LIST.findall(code) for name in _QUOTED.findall(names))]))
-    count = _MORE + (4 if other else 0)
+    named = [*_KEY.findall(code), *(name for names in _LIST.findall(code) for name in _QUOTED.findall(names))]
+    named = list(dict.fromkeys([*named, *(wishes.columns if wishes is not None else ())]))
+    more, words = (wishes.more, frozenset(wishes.words)) if wishes is not None else (0, frozenset[str]())
+    count = _MORE + (more or (4 if other else 0))
+    named = named[: len(named) + min(count, 0)]
     columns = [*named, *(f"column {i}" for i in range(1, count + 1))]
     numbers = _numbers(len(columns))
-    rows = [between.join(_cell(name, i, numbers[i][j]) for j, name in enumerate(columns)) for i in range(ROWS)]
+    rows = [
+        between.join(sentence(i) if name in words else _cell(name, i, numbers[i][j]) for j, name in enumerate(columns)) for i in range(ROWS)
+    ]
     head = [] if _NO_HEADER.search(code) else [between.join(name.replace(between, " ") for name in columns)]
     return "\n".join([*head, *rows]) + "\n", f"{ROWS} rows of {len(columns)} columns"
 

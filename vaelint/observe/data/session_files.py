@@ -12,18 +12,21 @@ from typing import Any
 
 from vaelint.observe.aside import aside
 from vaelint.observe.data.absent_files import AbsentFiles
+from vaelint.observe.data.unknown.blanks import Blanks
 from vaelint.observe.data.wanted import is_caught, is_wanted
 from vaelint.observe.held.files import Absent
 from vaelint.observe.session import Session
 
 
-def absent_files(session: Session, *, other: bool = False) -> Absent:
+def absent_files(session: Session, *, other: bool = False, blanks: Blanks | None = None) -> Absent:
     """What makes them. What it made is said with the script's line; what was guessed is noted in the session.
 
-    `other`: with other sizes, where nothing tells them.
+    `other`: with other sizes, where nothing tells them. `blanks`: files of which nothing but their use is known.
     """
     needed = partial(_cannot_do_without, session)
-    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other, needed=needed)
+    if blanks is not None:
+        blanks.wishes.code = lambda: _sources(session)
+    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other, needed=needed, blanks=blanks)
     asking = False
     session.guessed, session.invented = maker.guessed, maker.invented
 
@@ -37,7 +40,8 @@ def absent_files(session: Session, *, other: bool = False) -> Absent:
                 return False
             with aside(session):
                 made = maker(path, twin, open_file, make_folder, listed=does == "list" or (does == "ask" and not Path(path).suffix))
-            if does != "read" and not made and (line := session.where()) and path not in map(os.path.abspath, sys.path):
+            looks = does != "read" and not made and not (does == "list" and _library_looks(session, sys._getframe(1)))
+            if looks and (line := session.where()) and path not in map(os.path.abspath, sys.path):
                 (session.unfound if does == "list" else session.asked).append((path, line))
             return made
         finally:
@@ -47,8 +51,23 @@ def absent_files(session: Session, *, other: bool = False) -> Absent:
 
 
 _PATHS = frozenset({"genericpath", "posixpath", "ntpath", "pathlib", "os", "contextlib"})  # of the standard library
-_READERS = frozenset({*_PATHS, "pandas", "numpy", "io", "codecs", "csv"})
+_READERS = frozenset({
+    *_PATHS, "pandas", "numpy", "io", "codecs", "csv", "pickle", "torch", "json", "joblib", "scipy", "gzip", "bz2", "lzma", "h5py",
+    "linecache",
+    "fileinput",
+})  # fmt: skip
+_LISTERS = frozenset({*_READERS, "glob", "fnmatch", "shutil", "torchvision", "PIL", "natsort"})
 _OURS = str(Path(__file__).parents[2])
+
+
+def _library_looks(session: Session, frame: FrameType | None) -> bool:
+    """Whether a library looks into a folder for its own sake, as for fonts."""
+    while frame is not None and not session.spans.is_user(frame.f_code.co_filename):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in _LISTERS and not frame.f_code.co_filename.startswith(_OURS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _asked_by_the_script(session: Session, frame: FrameType | None) -> bool:

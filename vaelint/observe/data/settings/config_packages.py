@@ -8,10 +8,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 
+from vaelint.observe.data.settings.attribute_dict import package
 from vaelint.observe.data.settings.config_arguments import config_arguments
+from vaelint.observe.data.settings.wandb import wandb
 from vaelint.observe.data.stand_ins import stood_in
 
-_PACKAGES: Mapping[str, Callable[[], dict[str, ModuleType]]] = {"configargparse": config_arguments}
+_PACKAGES: Mapping[str, Callable[[], dict[str, ModuleType]]] = {
+    "configargparse": config_arguments,
+    "wandb": wandb,
+    "easydict": package("easydict", "EasyDict"),
+    "addict": package("addict", "Dict"),
+    "munch": package("munch", "Munch"),
+    "attrdict": package("attrdict", "AttrDict"),
+}
 
 
 @contextlib.contextmanager
