@@ -37,6 +37,10 @@ CALLS = {
     "parts of a tuple": "w, (a, z) = 784, (load(), 20)\nVAE(w, z)",
     "a dict": "p = {'w': 784, **dict(z=20)}\nVAE(p['w'], p.get('z', 1))",
     "spread": "VAE(**{'width': 784, 'latent': 20})",
+    "a list that was filled": "w = [1]\nw.append(784)\nw.insert(0, 20)\nVAE(w[-1], w[0])",
+    "a dict that was filled": "p = {}\np.update(z=20)\np.setdefault('w', 784)\nVAE(p['w'], p['z'])",
+    "a branch that was filled": "w = [784]\nif False:\n    w.clear()\nw.append(20)\nVAE(*w)",
+    "methods of other objects": "p = SimpleNamespace(z=20)\np.freeze()\nVAE(784, p.z)",
     "wrapped": "m = torch.nn.DataParallel(VAE(784, 20).to('cpu'))",
     "options": """
         p = argparse.ArgumentParser()

@@ -192,3 +192,40 @@ def test_a_loss_put_together_beside_training_code_that_cannot_be_read_is_not_bla
     (tmp_path / ".git").rmdir()
     alone = check(tmp_path, monkeypatch, model__py=predicts + beside)
     assert [f.code for f in alone.findings if f.severity.value == "error"] == ["VAE302"]
+
+
+TABLE = """
+    import csv
+    from model import VAE
+
+    {before}
+    vae = VAE()
+
+    def train(loader):
+        for x in loader:
+            recon, mu, logvar = vae(x)
+            loss = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()
+            for place, kind in columns:
+                loss += 0.5 * (recon[:, place] - x[:, place]).square().sum()
+            loss.backward()
+"""
+FILLED = "columns = []\n    for i, row in enumerate({rows}):\n        columns.append((i, row[1]))"
+ROWS = "csv.reader(open('columns.csv'))"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [f"rows = list({ROWS})\n    {FILLED.format(rows='rows')}", FILLED.format(rows=ROWS)],
+    ids=["the file is missed before it", "the file is missed while it is filled"],
+)
+def test_a_list_that_a_missing_file_would_fill_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    result = check(tmp_path, monkeypatch, model__py=MODEL, train__py=TABLE.format(before=before))
+    assert not result.loss and not [f for f in result.findings if f.code in ("VAE314", "VAE501")], result.findings
+    assert any("nothing tells what columns is there" in note for note in result.notes), result.notes
+
+
+@pytest.mark.parametrize("after", ["", "\n    columns.sort(key=missing)"], ids=["it runs", "it does not run"])
+def test_a_list_that_is_filled_item_by_item_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    filled = "columns = []\n    columns.append((1, 'b'))\n    columns.extend([(2, 'c')])"
+    result = check(tmp_path, monkeypatch, model__py=MODEL, train__py=TABLE.format(before=filled) + after)
+    assert roles(result) == ["kl", "reconstruction"], result.notes

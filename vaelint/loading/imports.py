@@ -163,7 +163,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
                         module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)
                 return rest
             raise error
-        definitions = definitions_of(node, rest)
+        definitions, filled = definitions_of(node, rest)
         defined = set(module.__dict__) | {n.name for n in definitions if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         if self._wanted not in defined or self._wanted == getattr(node, "name", None):
             raise error
@@ -172,6 +172,9 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read"
             )
         self._stopped = True
+        for name in filled & module.__dict__.keys():
+            if type(module.__dict__[name]) in (list, dict, set) and not module.__dict__[name]:
+                del module.__dict__[name]  # an empty one would pass for what it was to hold
         return definitions
 
 

@@ -5,7 +5,7 @@ import __future__
 
 import ast
 
-from vaelint.repository.dataflow import is_main_guard
+from vaelint.repository.dataflow import fills, is_main_guard
 
 
 def defines(node: ast.stmt) -> bool:
@@ -26,22 +26,16 @@ def fills_a_parser(node: ast.stmt) -> bool:
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add_argument", "set_defaults")
 
 
-_FILLS = frozenset({"append", "extend", "add", "update", "insert", "setdefault"})
+def definitions_of(stopped: ast.stmt, rest: list[ast.stmt]) -> tuple[list[ast.stmt], set[str]]:
+    """What can be run after a statement that raised: definitions, less empty containers that what is left out would fill.
 
-
-def definitions_of(stopped: ast.stmt, rest: list[ast.stmt]) -> list[ast.stmt]:
-    """What can be run after a statement that raised: definitions, less empty containers that what is left out would fill."""
+    And the names of all that it would fill.
+    """
     kept = [n for n in rest if defines(n) or fills_a_parser(n)]
     dropped = [stopped, *(n for n in rest if n not in kept)]
-    filled = {
-        n.value.id
-        for statement in dropped
-        for n in ast.walk(statement)
-        if isinstance(n, ast.Attribute | ast.Subscript)
-        and isinstance(n.value, ast.Name)
-        and (n.attr in _FILLS if isinstance(n, ast.Attribute) else isinstance(n.ctx, ast.Store))
-    }
-    return [n for n in kept if not (isinstance(n, ast.Assign) and _is_empty(n.value) and {ast.unparse(t) for t in n.targets} & filled)]
+    filled = set().union(*map(fills, dropped))
+    known = [n for n in kept if not (isinstance(n, ast.Assign) and _is_empty(n.value) and {ast.unparse(t) for t in n.targets} & filled)]
+    return known, filled
 
 
 def _is_empty(node: ast.expr) -> bool:

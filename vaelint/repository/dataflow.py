@@ -11,7 +11,8 @@ from vaelint.core.reach import reachable
 
 def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
     """The top-level statements of a file that `names` need, in order: imports, definitions and values, and what these need in turn."""
-    given = {i: stores(n) for i, n in enumerate(tree.body) if not isinstance(n, ast.For | ast.While | ast.With) and not is_main_guard(n)}
+    run = {i: n for i, n in enumerate(tree.body) if not isinstance(n, ast.For | ast.While | ast.With) and not is_main_guard(n)}
+    given = {i: stores(n) | (fills(n) if isinstance(n, ast.Expr | ast.Assign) else set()) for i, n in run.items()}
     seen = reachable(names, lambda name: [needed for i, own in given.items() if name in own for needed in loads(tree.body[i])])
     kept = {i for i, own in given.items() if own & seen}
     kept |= {i for i, n in enumerate(tree.body) if _fills_a_parser(n, seen)}
@@ -45,6 +46,20 @@ def stores(node: ast.AST) -> set[str]:
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     inner = set().union(*(stores(child) for child in ast.iter_child_nodes(node)))
     return inner | ({node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set())
+
+
+FILLS = frozenset({"append", "extend", "add", "update", "insert", "setdefault"})
+
+
+def fills(node: ast.AST) -> set[str]:
+    """The names of lists, dicts and sets that a statement puts something into."""
+    return {
+        n.value.id
+        for n in ast.walk(node)
+        if isinstance(n, ast.Attribute | ast.Subscript)
+        and isinstance(n.value, ast.Name)
+        and (n.attr in FILLS if isinstance(n, ast.Attribute) else isinstance(n.ctx, ast.Store))
+    }
 
 
 def read_before_stored(name: str, body: Sequence[ast.stmt]) -> bool:

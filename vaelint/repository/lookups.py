@@ -10,6 +10,7 @@ import ast
 import builtins
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from vaelint.repository.objects import Definition, Instance, Unknown, defaults, has_parameter, last_name
@@ -120,6 +121,8 @@ class Names:
 
     def _given(self, given: Given, scope: Scope) -> Any:
         node = given.node
+        if given.how == "filled":
+            return self._filled(given, scope)
         if given.how == "definition":
             return Definition(scope.file, node, node.name, scope)  # type: ignore[attr-defined]
         if given.how == "import":
@@ -134,6 +137,29 @@ class Names:
         if (first := next(iter(value), _NOTHING)) is _NOTHING:
             raise Unknown
         return first
+
+    def _filled(self, given: Given, scope: Scope) -> Any:
+        """A list, dict or set with what methods did to it since it was written out."""
+        calls: list[ast.Call] = []
+        last: Given | None = given
+        while last is not None and (last.how == "filled" or not self.holds(last.guards, scope.at(last.line))):
+            if self.holds(last.guards, scope.at(last.line)):
+                calls.append(last.node)  # type: ignore[arg-type]
+            last = last.earlier
+        value = copy(self._given(last, scope.at(last.line))) if last is not None else None
+        for call in reversed(calls):
+            name, here = call.func.attr, scope.at(call.lineno)  # type: ignore[attr-defined]
+            if type(value) not in (list, dict, set) or (name.startswith("_") and name != "__setitem__"):
+                raise Unknown
+            try:
+                keywords = {k.arg: self._value(k.value, here) for k in call.keywords if k.arg is not None}
+                getattr(value, name)(*(self._value(a, here) for a in call.args), **keywords)
+            except Unknown:
+                if name != "__setitem__":
+                    raise  # of a dict the other keys are known all the same
+            except (TypeError, ValueError, LookupError, AttributeError, MemoryError):
+                raise Unknown from None
+        return value
 
     def _part(self, node: ast.expr, place: tuple[int, ...], scope: Scope) -> Any:
         """One part of a tuple; the others need not be known."""

@@ -6,7 +6,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,8 @@ class Given:
     """One statement that gives a name, or something like `args.size` or `config["size"]`, a value.
 
     `how`: "value"; "part" of a tuple, at `place`; "opened" by a with statement; "item" of a loop; "import", of the name at `place`;
-    "changed" by `+=`; "definition".
+    "changed" by `+=`, or by a loop that fills it; "filled" by a method that is called for its effect, as `names.append("a")`; "definition".
+    `earlier` is what a container was before.
     """
 
     how: str
@@ -33,6 +34,22 @@ class Given:
     node: ast.AST
     guards: Guards = ()
     place: tuple[int, ...] = ()
+    earlier: Given | None = None
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether it is a list, a dict or a set that is written out, or one that was filled since."""
+        if self.how in ("filled", "changed") and isinstance(self.node, ast.Call):
+            return True
+        if isinstance(self.node, ast.Call):
+            return self.how == "value" and isinstance(self.node.func, ast.Name) and self.node.func.id in ("list", "dict", "set")
+        return self.how == "value" and isinstance(self.node, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp)
+
+    def may_be(self, filled: Given) -> bool:
+        """Whether a container is another one once it is filled: not by a loop that sets items beside those that are written out."""
+        sets_items = isinstance(filled.node, ast.Call) and getattr(filled.node.func, "attr", "") == "__setitem__"
+        bare = not any(getattr(self.node, part, ()) for part in ("elts", "keys", "args", "keywords", "generators"))
+        return self.holds_values and (bare or not sets_items or filled.how == "filled")
 
 
 @dataclass(frozen=True)
@@ -73,9 +90,17 @@ class File:
         if id(node) not in self._given:
             found: dict[str, list[Given]] = {}
             for name, given in _givens(getattr(node, "body", []), ()):
-                found.setdefault(name, []).append(given)
+                last = found[name][-1] if name in found else None
+                if isinstance(given.node, ast.Call) and given.how in ("filled", "changed") and not (last and last.may_be(given)):
+                    continue
+                found.setdefault(name, []).append(replace(given, earlier=last) if given.holds_values else given)
             self._given[id(node)] = found
         return self._given[id(node)]
+
+    @cached_property
+    def filled_by_loops(self) -> set[str]:
+        """The lists, dicts and sets of the top level that a loop fills."""
+        return {name for name, all_ in self.given().items() if any(g.how == "changed" and isinstance(g.node, ast.Call) for g in all_)}
 
     @cached_property
     def calls(self) -> list[Site]:
@@ -100,10 +125,14 @@ def _givens(body: list[ast.stmt], guards: Guards) -> Iterator[tuple[str, Given]]
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 yield from _targets(target, node.value, node.lineno, guards)
+                if isinstance(target, ast.Subscript):
+                    yield _key(target.value), Given("filled", node.lineno, _set_item(target, node.value), guards)
         elif isinstance(node, ast.AnnAssign) and node.value is not None:
             yield from _targets(node.target, node.value, node.lineno, guards)
         elif isinstance(node, ast.AugAssign):
             yield _key(node.target), Given("changed", node.lineno, node, guards)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+            yield _key(node.value.func.value), Given("filled", node.lineno, node.value, guards)
         elif isinstance(node, Function | ast.ClassDef):
             yield node.name, Given("definition", node.lineno, node, guards)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -123,11 +152,17 @@ def _givens(body: list[ast.stmt], guards: Guards) -> Iterator[tuple[str, Given]]
             for part in ast.walk(node.target):
                 if isinstance(part, ast.Name):
                     yield part.id, Given("item", node.lineno, node.iter, guards)
-            yield from _givens(node.body + node.orelse, guards)
+            yield from _repeated(_givens(node.body + node.orelse, guards))
         elif isinstance(node, ast.While):
-            yield from _givens(node.body + node.orelse, guards)
+            yield from _repeated(_givens(node.body + node.orelse, guards))
         elif isinstance(node, ast.Try):
             yield from _givens(node.body + node.orelse + node.finalbody, guards)
+
+
+def _repeated(found: Iterator[tuple[str, Given]]) -> Iterator[tuple[str, Given]]:
+    """The same in a loop: how often it fills a container is not known."""
+    for name, given in found:
+        yield name, replace(given, how="changed") if given.how == "filled" else given
 
 
 def _targets(target: ast.expr, value: ast.expr, line: int, guards: Guards, place: tuple[int, ...] = ()) -> Iterator[tuple[str, Given]]:
@@ -136,6 +171,11 @@ def _targets(target: ast.expr, value: ast.expr, line: int, guards: Guards, place
             yield from _targets(part, value, line, guards, (*place, i))
     else:
         yield _key(target), Given("part" if place else "value", line, value, guards, place)
+
+
+def _set_item(target: ast.Subscript, value: ast.expr) -> ast.Call:
+    """`x[key] = value` as the call that it is."""
+    return ast.Call(ast.Attribute(target.value, "__setitem__", ast.Load()), [target.slice, value], [], lineno=target.lineno)
 
 
 def _key(target: ast.expr) -> str:

@@ -70,7 +70,7 @@ def _slices(loaded: Loaded, file: File, inputs: Sequence[str], known: set[str] |
     reader, home, name = loaded.reader, Path(loaded.file).resolve(), loaded.name
     models = _model_names(file.tree, name)
     if known is None:
-        known = top_level(file.tree)
+        known = top_level(file.tree) - file.filled_by_loops
         if _is_another(reader, file, home, name):
             models, known = set(), known - {name}
     found: dict[str, Slice] = {}
