@@ -37,6 +37,7 @@ from vaelint.laws.decoding import (
     reached_targets,
     scaled_bits,
     trained_prior,
+    turned_targets,
     undone_scaling,
     untrained_prior,
 )
@@ -139,6 +140,7 @@ __all__ = [
     "trained_prior",
     "turned_divergence",
     "turned_spreads",
+    "turned_targets",
     "turns_family",
     "undone_scaling",
     "unread_inputs",
