@@ -86,7 +86,7 @@ def _broken(bench: Bench, site: Site, alone: Site, layer: fx.Node) -> Broken:
     model = bench.model
     found = Found(
         model.where(_first_apart(bench, site, alone, layer) or site.z),
-        label="taken for the precision of an expert, whose own draw takes it for the variance",
+        label="used as the precision of an expert, whose own draw uses it as the variance",
         labels=model.labels((alone.z, "the expert is drawn from here"), (site.z, "the product is drawn from here")),
         why="the expert that is least sure has the largest weight: the joint posterior follows the modality that knows least",
         help="the precision is the inverse of the variance: exp(-logvar)",

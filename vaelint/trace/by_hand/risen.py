@@ -30,7 +30,7 @@ def risen_to(spans: SpanFinder, weights: Mapping[Span, float]) -> Iterator[None]
 
 def as_risen(spans: SpanFinder, name: str, args: tuple[Any, ...], frame: FrameType) -> tuple[Any, ...]:
     """The arguments of a product, a 0 among them risen where that is wanted."""
-    if name not in _PRODUCTS or not any(isinstance(a, int | float) and plain(a) == 0 for a in args):
+    if not spans.risen or name not in _PRODUCTS or not any(isinstance(a, int | float) and plain(a) == 0 for a in args):
         return args
     place = next(iter(spans.stack(frame, limit=1)), None)
     later = spans.risen.get(place) if place is not None else None
