@@ -37,6 +37,7 @@ FOUND_BY_THE_PASS = (
     "vae424_latent_density_formula__prior_of_couplings",
     "vae424_latent_density_formula__shares_of_classes",
     "vae225",
+    "vae228",
     "vae227",
     "vae504_optimizer_misses_parameters__replaced",
     "vae204_frozen_noise__constant",

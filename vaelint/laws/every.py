@@ -37,6 +37,7 @@ from vaelint.laws.decoding import (
     reached_targets,
     scaled_bits,
     trained_prior,
+    turned_targets,
     undone_scaling,
     untrained_prior,
 )
@@ -45,7 +46,16 @@ from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
 from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
-from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
+from vaelint.laws.products import (
+    absent_experts,
+    averaged_experts,
+    borrowed_spreads,
+    certain_priors,
+    experts,
+    reflections,
+    sticks,
+    turned_spreads,
+)
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import later_batches, lost_values, own_noise, partners, placed_rows, seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert
@@ -130,6 +140,8 @@ __all__ = [
     "taught",
     "trained_prior",
     "turned_divergence",
+    "turned_spreads",
+    "turned_targets",
     "turns_family",
     "undone_scaling",
     "unread_inputs",

@@ -23,7 +23,7 @@ from vaelint.laws.schedules.reckoned import Reckoned, reckoned_weights
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.source.arithmetic import NotArithmetic
-from vaelint.trace.risen import risen_to
+from vaelint.trace.by_hand.risen import risen_to
 
 _STEPS = tuple(range(100)) + tuple(round(1.27**k) for k in range(20, 70))
 _NOT_OF_LATER = ("VAE0", "VAE402", "VAE414", "VAE415", "VAE416", "VAE430", "VAE431", "VAE436", "VAE6", "VAE7", "VAE8", "VAE9")

@@ -20,8 +20,8 @@ from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain
 from vaelint.trace import torch_private
 from vaelint.trace.arguments_of_calls import MUTATORS, as_it_is, holds_tensor, in_place, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
+from vaelint.trace.by_hand.risen import as_risen
 from vaelint.trace.modules import ModuleTracker
-from vaelint.trace.risen import as_risen
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates
 
@@ -217,7 +217,7 @@ class Recorder(TorchFunctionMode):
             if func == GRAD_GETTER:
                 self.updates.look(args[0], sys._getframe(1))
             return self._attribute(func, args)
-        args = as_risen(self.spans, name, args, sys._getframe(1)) if self.spans.risen else args
+        args = as_risen(self.spans, name, args, sys._getframe(1))
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
         mutates = (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
         drawn_from = generators.before(name) if self.live else None

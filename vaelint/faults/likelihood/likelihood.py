@@ -17,6 +17,7 @@ from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.core.reach import ends, reachable
+from vaelint.faults.likelihood.joined import joined
 from vaelint.faults.likelihood.targets import self_targets
 from vaelint.faults.sampling.features_decoded import features_decoded
 from vaelint.late import dataclass
@@ -235,7 +236,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if bool((slope <= 1e-12).any()):
         return None
     said = _wrong_formula(model, fact, slope.log(), offset, rest)
-    return (pair.meet, said) if said else None
+    return (joined(model, fact, scale), said) if said else None
 
 
 def _wrong_formula(model: Model, fact: ReconFact, x: torch.Tensor, y: torch.Tensor, rest: float) -> str:

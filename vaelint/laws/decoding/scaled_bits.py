@@ -31,14 +31,17 @@ _WHOLE = 0.2  # of the ones may have stayed
 
 @law("bits-stay-bits", "a Bernoulli likelihood of zeros and ones is given zeros and ones", covered=("VAE306", "VAE309"))
 def bits_stay_bits(bench: Bench) -> Iterator[Broken]:
-    """Targets made of one input of zeros and ones."""
+    """Targets made of an input of zeros and ones, or of zeros and ones that were made of it: a symmetric copy, with self-loops."""
     flow = bench.model.flow
     for fact in bench.model.recons:
         target = fact.pair.target
         if fact.probe.kernel not in ("bce", "bce_with_logits") or target is None or target in flow.learned or not bench.knows(target):
             continue
-        for given in (n for n in flow.ancestors(target) if n.op == "placeholder" and n is not target and bench.knows(n)):
-            if shape(given) == shape(target) and (scaled := _scaled(bench.value(given), bench.value(target))) is not None:
+        above = set(flow.ancestors(target)) - {target}
+        if not any(n.op == "placeholder" and shape(n) == shape(target) for n in above):
+            continue
+        for given in (n for n in reversed(bench.model.record.graph.nodes) if n in above and shape(n) == shape(target) and bench.knows(n)):
+            if (scaled := _scaled(bench.value(given), bench.value(target))) is not None:
                 yield _broken(bench, fact, target, *scaled)
                 return
 

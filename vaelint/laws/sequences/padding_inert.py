@@ -112,18 +112,31 @@ def _inverted(bench: Bench, lengths: Seat, data: Seat, effect: float) -> Broken:
     model = bench.model
     masks = [n for n in model.flow.sorted(model.flow.descendants(lengths.node)) if _is_mask(n)]
     made = next((n for n in masks if _true_beyond(bench, lengths, n)), masks[0] if masks else None)
-    place = model.where(made) or (model.where(model.recon.pair.meet) if model.recon is not None else None)
-    name = data.name
+    name, use = data.name, _own_use(bench, made)
+    place = model.where(use or made) or (model.where(model.recon.pair.meet) if model.recon is not None else None)
+    turned = "turn the mask round here: ~mask is true for what counts" if use else "turn the comparison round"
     found = Found(
         place,
-        label="true beyond the length, and used as what counts",
+        label="what is true beyond the length is used as what counts" if use else "true beyond the length, and used as what counts",
         labels=model.labels((model.recon.pair.meet, "this counts the padding only") if model.recon is not None else (None, "")),
         when="lengths differ",
         why=f"the reconstruction is learned on padding: {name} within the length does not count",
-        help="turn the comparison round: steps < lengths is true for what counts",
+        help=turned if use else f"{turned}: steps < lengths is true for what counts",
     )
     text = f"{name} beyond the length moves the loss by {effect:.2g} of its size with the posterior held, within the length by nothing"
     return Broken("mask-inverted", found, f"{name} within the length moves the loss, beyond it does not", text)
+
+
+def _own_use(bench: Bench, mask: fx.Node | None) -> fx.Node | None:
+    """Where the loss takes a mask for its own purpose, if the encoder reads the same mask: there it cannot be turned where it is made."""
+    if mask is None:
+        return None
+    flow, heads = bench.model.flow, {h for s in bench.model.sites for h in s.heads}
+    below = flow.descendants(mask, stop=heads) - heads
+    encoding = flow.ancestors(*heads) & below
+    errors = {n for f in bench.model.recons for n in flow.descendants(f.pair.meet)}
+    entries = [n for n in flow.sorted(below & errors) if any(i in below and i not in errors for i in n.all_input_nodes)]
+    return entries[0] if encoding - {mask} and entries else None
 
 
 def _is_mask(node: fx.Node) -> bool:

@@ -3,7 +3,7 @@
 Intervention: the whole model is put in evaluation mode, and a step that would put it back cannot. Prediction: no dropout leaves values out.
 `F.dropout(h, 0.3)` drops whatever the mode is, and so does a layer that is made where it is called, or kept in a plain list.
 
-Exempt is dropout that is meant (an explicit `training=True`, as for Monte Carlo dropout), layers that the step itself puts in training
+Exempt is intended dropout (an explicit `training=True`, as for Monte Carlo dropout), layers that the step itself puts in training
 mode, and what only training runs: noise on the data of a denoising step, and code in the very function that reckons the loss, unless
 that is the model's forward.
 
@@ -92,16 +92,18 @@ def _is_told(record: Record, node: fx.Node) -> bool:
 
 
 def _serves_training(bench: Bench, node: fx.Node) -> bool:
-    """Whether evaluation does not come by: in the function that compares with the data, or noise on data on the way there."""
+    """Whether evaluation does not come by: in a function that compares with the data or has it compared, or noise on data there."""
     model = bench.model
     source = model.source
-    compares = [source.function(p) for f in model.recons if (p := model.where(f.pair.meet)) is not None]
+    meets = [f.pair.meet for f in model.recons]
+    compares = [source.function(p) for n in meets if (p := model.where(n)) is not None]
     around = [source.function(p) for p in route(node)]
     own = around[0] if around else None
     if own is None or (own in compares and own.name != "forward"):
         return True
     is_of_data = not any(n.op == "get_attr" for n in ancestors(node))
-    return is_of_data and any(f is not None and f in compares for f in around)
+    asking = [*compares, *(source.function(p) for n in meets for p in route(n))]
+    return is_of_data and any(f is not None and f in asking for f in around)
 
 
 def _broken(node: fx.Node, share: float) -> Broken:
@@ -111,7 +113,7 @@ def _broken(node: fx.Node, share: float) -> Broken:
         labels=(),
         why="nothing puts this dropout in evaluation mode: what is encoded, reconstructed and measured after training has noise in it that "
         "only training should have, and no two evaluations agree",
-        help="F.dropout(h, rate, training=self.training), or an nn.Dropout that the constructor makes; training=True where it is meant",
+        help="F.dropout(h, rate, training=self.training), or an nn.Dropout that the constructor makes; training=True where it is intended",
     )
     text = f"with the model in evaluation mode {share:.0%} of the values are 0 after it"
     return Broken("dropped-in-evaluation", found, "in evaluation mode no value is dropped", text)

@@ -1,1 +1,1 @@
-"""What a step does with gradients by its own hand, without an optimizer or before one."""
+"""What a step does by its own hand: gradients without an optimizer or before one, weights of the loss that it raises."""

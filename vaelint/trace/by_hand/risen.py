@@ -32,7 +32,7 @@ def risen_to(spans: SpanFinder, weights: Mapping[Span, float]) -> Iterator[None]
 
 def as_risen(spans: SpanFinder, name: str, args: tuple[Any, ...], frame: FrameType) -> tuple[Any, ...]:
     """The arguments of a product: what weighs, a plain 0 or one number that nothing has learned, risen where that is wanted."""
-    if name not in _PRODUCTS or len(args) != 2:
+    if not spans.risen or name not in _PRODUCTS or len(args) != 2:
         return args
     weighs = [a for a in args if _is_nought(a)] or [a for a in args if isinstance(a, torch.Tensor) and a.dim() == 0 and not a.requires_grad]
     if len(weighs) != 1 or (place := next(iter(spans.stack(frame, limit=1)), None)) is None or place not in spans.risen:
