@@ -50,6 +50,8 @@ BETAS = {
     "ok_mixture_over_one_channel": 1.0,
     "ok_factor_vae_halves": 1.0,
     "ok_two_draws_along_the_batch": 1.0,
+    "ok_noise_of_all_steps": 1.0,
+    "ok_noise_of_both_draws": 1.0,
 }
 
 
@@ -57,6 +59,11 @@ BETAS = {
 def test_the_effective_beta_is_measured(name: str) -> None:
     result = check_target(fixture_of(name).request("none"), lambda _: None)
     assert result.loss["beta"]["value"] == pytest.approx(BETAS[name], rel=1e-6)
+
+
+def test_no_number_is_the_weight_of_what_another_output_shares_out() -> None:
+    result = check_target(fixture_of("ok_slab_by_its_spike").request("none"), lambda _: None)
+    assert result.loss["beta"] is None
 
 
 @pytest.mark.parametrize("fixture", fixtures("bad", "vae310"), ids=lambda f: f.stem)

@@ -58,6 +58,8 @@ def measure_kl(
         fact.latent = own_symbols(tuple(t for d, t in enumerate(texts) if d not in drawn), symbols)
         fact.samples = tuple(texts[d] for d in drawn if d < len(texts))
         fact.scaling = measured(partial(_kl_weight, slice_, fact), symbols, replay, at=fact.site.z)
+        if fact.scaling is not None and _is_shared_out(slice_, fact, symbols):
+            fact.scaling = None
     _name_own_addends(found, flow)
     return [f for f in found if not _is_of_another(f, term, found)]
 
@@ -117,8 +119,21 @@ def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapp
             return
 
 
-def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int]) -> float:
-    """The term's weight on one latent element against the exact KL, all elements equal."""
+def _is_shared_out(slice_: Slice, fact: KlFact, symbols: Mapping[str, int]) -> bool:
+    """Whether a KL to a fixed prior weighs what another output of a network says, as in spike and slab: then no number is its weight."""
+    if not slice_.others or fact.probe.prior != (0.0, 1.0):
+        return False
+    for base in bases(symbols):
+        try:
+            here, there = (_kl_weight(slice_, fact, EVENS[0], base, fill) for fill in (0.3, -0.6))
+        except ReplayError:
+            continue
+        return abs(here - there) > 1e-3 * abs(here)
+    return False
+
+
+def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int], fill: float = 0.3) -> float:
+    """The term's weight on one latent element against the exact KL, all elements equal; the other ends of the term are at `fill`."""
     site, probe = fact.site, fact.probe
     assert site is not None
     if probe.correlated:
@@ -136,7 +151,7 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
     values = {
         h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads
     }
-    grads = slice_.gradients(sizes, values, draw=0.5, even=even)
+    grads = slice_.gradients(sizes, values, fill, draw=0.5, even=even)
     head = site.mu_heads[0]
     leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
     m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})

@@ -55,10 +55,36 @@ class Curve:
 def density_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Replay) -> DensitySlice | None:
     """The reconstruction that an addend belongs to; None where what it is compared with cannot be told."""
     raw = {f for f in leaf.frontier if f in flow.learned}
-    mine = [other for other in term.leaves if raw & set(other.frontier) or not any(f in flow.learned for f in other.frontier)]
+    mine = [other for other in term.leaves if raw & set(other.frontier) or not _decoded(other, flow)]
+    mine = _without_others(term, mine, raw, flow)
     found = _slice(term, mine, raw, loss, flow, replay)
     more = _of_the_same_data(mine, term, found.target, flow) if found is not None else mine
     return found if len(more) == len(mine) else _slice(term, more, raw, loss, flow, replay) or found
+
+
+def _decoded(leaf: Leaf, flow: Flow) -> frozenset[fx.Node]:
+    return frozenset(f for f in leaf.frontier if f in flow.learned)
+
+
+def _without_others(term: Term, mine: list[Leaf], raw: set[fx.Node], flow: Flow) -> list[Leaf]:
+    """Without the addends of a learned number alone, log s, that belong to other outputs of the decoder: of other steps, of another draw.
+
+    They are as many for each output as there are outputs that the number serves, or a multiple, and come in the same order.
+    """
+    parameters = {
+        leaf.node: {n for n in flow.ancestors(leaf.node, stop=set(leaf.frontier)) if n.meta.get("parameter")} for leaf in term.leaves
+    }
+    left = list(mine)
+    for parameter in flow.sorted({p for leaf in mine if not _decoded(leaf, flow) for p in parameters[leaf.node]}):
+        using = [leaf for leaf in term.leaves if parameter in parameters[leaf.node]]
+        served = list(dict.fromkeys(_decoded(leaf, flow) for leaf in using if _decoded(leaf, flow)))
+        alone = [leaf for leaf in using if not _decoded(leaf, flow)]
+        own = next((i for i, outputs in enumerate(served) if outputs & raw), None)
+        each, rest = divmod(len(alone), len(served)) if served else (0, 1)
+        if own is not None and len(served) > 1 and each and not rest:
+            others = alone[: own * each] + alone[(own + 1) * each :]
+            left = [leaf for leaf in left if leaf not in others]
+    return left
 
 
 def _of_the_same_data(mine: list[Leaf], term: Term, target: fx.Node, flow: Flow) -> list[Leaf]:
