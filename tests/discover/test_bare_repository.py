@@ -69,7 +69,7 @@ def test_a_table_that_is_not_there_has_the_columns_that_the_code_names(tmp_path:
 
 def test_a_script_that_cannot_do_with_the_made_up_table_is_told_that_the_file_is_not_there(tmp_path: Path) -> None:
     said = _checked(tmp_path, {"train.py": f"{TABLE}fit(values.view(-1, 977))\n"})
-    assert "the script reads data/patients.csv, which is not there (train.py:6); with made-up lines in its place it raises" in said, said
+    assert "the script reads data/patients.csv, which is not there (train.py:6); with made-up data in its place it raises" in said, said
     assert "put your data, the folder data, there, or name another place with the script's options" in said
 
 

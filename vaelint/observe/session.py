@@ -25,6 +25,7 @@ from vaelint.observe.seen import Asked, Backward, Held, Iteration, Training, hel
 from vaelint.observe.watch import Watch
 from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register
+from vaelint.trace.lift import mark_timed
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.pyro_sites import Sites
 from vaelint.trace.spans import SpanFinder
@@ -358,6 +359,8 @@ class Session(Scaling, Says):
         made = watch.end()
         for earlier in self.iterations[-1:]:
             watch.follow(earlier)
+            if earlier.batch == made.batch:
+                mark_timed(made.record, earlier.record)
         if self.curves:
             self.curve.append(made)
             self._room -= made.bytes()

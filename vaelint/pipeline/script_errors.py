@@ -88,11 +88,17 @@ def said_without(path: str, line: str, what: str) -> Said:
     return f"the script {looks} {shown}, which is not there{line}: {_its(what)}", f"put {_missing(shown)} there, or name another place"
 
 
+def said_to_be_read(path: str, line: str) -> Said:
+    """What is said of a script that reads a file which is not there, of which nothing tells what it holds."""
+    shown = _shown(path)
+    return f"the script reads {shown}, which is not there{line}", f"put {_missing(shown)} there, or name another place"
+
+
 def said_in_place_of(file: str, line: str, what: str) -> Said:
     """What is said of a script that reads a file which is not there, and cannot do with what was made up for it."""
     shown = _shown(file)
     more = f"put {_missing(shown)} there, or name another place with the script's options"
-    return f"the script reads {shown}, which is not there{line}; with made-up lines in its place {_its(what)}", more
+    return f"the script reads {shown}, which is not there{line}; with made-up data in its place {_its(what)}", more
 
 
 def _shown(path: str) -> str:

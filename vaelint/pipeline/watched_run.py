@@ -37,6 +37,7 @@ from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.data.unknown.blanks import Blanks
 from vaelint.observe.data.unknown.lessons import learn
 from vaelint.observe.data.unknown.readers import reading_blanks
+from vaelint.observe.data.unknown.undecided import Lost
 from vaelint.observe.data.unknown.wishes import Wishes
 from vaelint.observe.data.unneeded import lent_modules, wanting
 from vaelint.observe.held.held_back import held_back
@@ -55,7 +56,7 @@ from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.other_data import Place, hold_at_both_sizes, places_of, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
-from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_without
+from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_to_be_read, said_without
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
@@ -253,6 +254,9 @@ def _why(session: Session, error: BaseException, home: str) -> TargetError:
     """What a script raised before an iteration was seen, with what of its data was not there."""
     place = next(iter(session.spans.of_traceback(error)), None)
     raised, more = said_of(error, home)
+    if isinstance(error, Lost):
+        line = next((line for path, line in session.invented if path == error.filename), "")
+        return TargetError("VAE007", *said_to_be_read(error.filename, line), place)
     if (lent := wanting(error)) is not None:
         text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
         return TargetError("VAE007", f"{text}, and without it {raised}", more, place)

@@ -26,6 +26,39 @@ def lift(record: Record, other: Record, symbol: str = "B") -> bool:
     return True
 
 
+def mark_timed(record: Record, earlier: Record) -> None:
+    """Marks the operations whose numbers were others in an earlier run at the same batch size: they move with time, not with the batch.
+
+    A weight of step / 1000 doubles from the second step to the third, as one over the batch does where that is halved.
+    """
+    before = _by_place(earlier)
+    for place, nodes in _by_place(record).items():
+        for node, twin in zip(nodes, before.get(place, ()), strict=False):
+            if len(nodes) == len(before[place]) and _numbers(node) != _numbers(twin):
+                node.meta["timed"] = True
+
+
+def _by_place(record: Record) -> dict[Any, list[fx.Node]]:
+    """The operations of a run by what they are and where they stand. A first run makes some that later ones have already."""
+    found: dict[Any, list[fx.Node]] = {}
+    for node in record.nodes:
+        if node.op == "call_function":
+            found.setdefault((node.target, node.meta.get("stack", ())), []).append(node)
+    return found
+
+
+def _numbers(node: fx.Node) -> list[int | float]:
+    found: list[int | float] = []
+
+    def note(value: Any) -> Any:
+        if isinstance(value, int | float):
+            found.append(value)
+        return value
+
+    fx.node.map_aggregate((node.args, dict(node.kwargs)), note)
+    return found
+
+
 def lift_ends(record: Record, other: Record, symbol: str = "B") -> None:
     """The same for runs that differ in the middle, such as a loop over the samples: what runs before and after it is laid side by side.
 
@@ -80,7 +113,7 @@ def _lay(record: Record, pairs: list[tuple[fx.Node, fx.Node]], m: int, symbol: s
             if counted:
                 picked[a] = counted
             record.shapes[a] = tuple(f"~{symbol}" if (p, q) in counted else dim_text(p, q, n, m, symbol) for p, q in sizes)
-        if a.op == "call_function":
+        if a.op == "call_function" and not a.meta.get("timed"):
             args = _literals(a.args, b.args, record, n, m, symbol)
             kwargs = _literals(dict(a.kwargs), dict(b.kwargs), record, n, m, symbol)
             if args is not a.args or kwargs != dict(a.kwargs):

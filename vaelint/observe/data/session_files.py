@@ -55,8 +55,12 @@ _READERS = frozenset({
     *_PATHS, "pandas", "numpy", "io", "codecs", "csv", "pickle", "torch", "json", "joblib", "scipy", "gzip", "bz2", "lzma", "h5py",
     "linecache",
     "fileinput",
+    "glob",
+    "fnmatch",
+    "shutil",
+    "natsort",
 })  # fmt: skip
-_LISTERS = frozenset({*_READERS, "glob", "fnmatch", "shutil", "torchvision", "PIL", "natsort"})
+_LISTERS = frozenset({*_READERS, "torchvision", "PIL"})
 _OURS = str(Path(__file__).parents[2])
 
 

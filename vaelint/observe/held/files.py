@@ -73,8 +73,16 @@ class Mirror:
     def _made(self, path: Any, does: str = "read") -> None:
         """What is read and is not there is made in the mirror, where it is known what it is."""
         own = self._path(path)
-        if self.absent is not None and own is not None and own not in self._gone and not self._there(own):
+        if self.absent is not None and own is not None and own not in self._gone and (not self._there(own) or self._is_pointer(own, does)):
             self.absent(own, self._twin(own), self._open, self._folders, does)
+
+    def _is_pointer(self, path: str, does: str) -> bool:
+        """Whether Git LFS has left a pointer in the place of a file."""
+        if does != "read" or self._exists(self._twin(path)):
+            return False
+        with contextlib.suppress(OSError), self._open(path, "rb") as file:
+            return bool(file.read(len(_POINTER)) == _POINTER)
+        return False
 
     def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
         """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would.
@@ -214,6 +222,7 @@ class Mirror:
         self._gone.add(own)
 
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _ONE = ("mkdir", "remove", "unlink", "rmdir", "chmod", "utime", "truncate")
 _TWO = ("rename", "replace", "link", "symlink")
 _DOES = {"listdir": "list", "scandir": "list", "stat": "ask"}

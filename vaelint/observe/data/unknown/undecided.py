@@ -152,7 +152,9 @@ class Undecided:
         return self.__dict__["_it"]
 
     def _lost(self, what: str) -> NoReturn:
-        raise Lost(2, f"nothing tells what it holds, of which {what} is asked", self.__dict__["made_of"][0].name)
+        node, wishes, _ = self.__dict__["made_of"]
+        path = next((p for p, root in wishes.files.items() if any(node is part for part in root.walk())), node.name)
+        raise Lost(2, f"nothing tells what it holds, of which {what} is asked", path)
 
     def __getattr__(self, name: str) -> Any:
         if self.__dict__["made_of"][0].kind:
