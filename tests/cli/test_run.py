@@ -304,9 +304,9 @@ def test_from_python_a_command_is_run_in_a_process_of_its_own(tmp_path: Path, mo
     seen = Checker().run("train.py", "--epochs", "2", device="none")
     assert seen.clean and seen.report.target == "train.py:VAE"
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "absent.py").write_text("import numpy\n\nimages = numpy.load('data/images.npy')\n")
+    (tmp_path / "absent.py").write_text("import json\n\nsizes = json.load(open('data/config.json'))\n")
     (finding,) = vaelint.run("absent.py").report.findings
-    assert finding.message == "the script reads data/images.npy, which is not there" and finding.span.line == 3
+    assert finding.message == "the script reads data/config.json, which is not there" and finding.span.line == 3
     with pytest.raises(UsageError, match=r"there is no file gone\.py"):
         vaelint.run("gone.py")
 

@@ -149,9 +149,14 @@ sizes = json.load(open(parser.parse_args().config))
 if __name__ == "__main__":
     fit(json.load(open(sizes["rows"])))
 """
-    files = {"src/models.py": MODEL, "src/__init__.py": "", "src/pipelines/train.py": script, "configs/small.json": '{"rows": "rows.json"}'}
+    files = {
+        "src/models.py": MODEL,
+        "src/__init__.py": "",
+        "src/pipelines/train.py": script,
+        "configs/small.json": '{"rows": "settings.json"}',
+    }
     said = _checked(tmp_path, files)
-    assert "--config configs/small.json: the script reads rows.json, which is not there" in said and "pip install" not in said, said
+    assert "--config configs/small.json: the script reads settings.json, which is not there" in said and "pip install" not in said, said
 
 
 def test_the_configuration_that_holds_what_the_code_looks_up_is_chosen(tmp_path: Path) -> None:
@@ -175,18 +180,18 @@ fit(torch.rand(config["rows"], config["width"]))
 
 def test_a_path_that_the_script_asked_for_is_named_where_its_own_error_does_not(tmp_path: Path) -> None:
     script = """\
+import json
 import os
 
-import numpy
 import torch
 from zoo import fit
 
-if not os.path.exists("data/vectors.npy"):
-    raise FileNotFoundError("vectors were not found")
-fit(torch.tensor(numpy.load("data/vectors.npy")))
+if not os.path.exists("data/config.json"):
+    raise FileNotFoundError("sizes were not found")
+fit(torch.zeros(json.load(open("data/config.json"))))
 """
     said = _checked(tmp_path, {"train.py": script})
-    assert "the script looks for data/vectors.npy, which is not there (train.py:7): it raises FileNotFoundError" in said, said
+    assert "the script looks for data/config.json, which is not there (train.py:7): it raises FileNotFoundError" in said, said
 
 
 @pytest.mark.parametrize("imports", ["from aim import Run\nfrom aim.sdk.reporter import Reporter", "from chainer import dataset"])

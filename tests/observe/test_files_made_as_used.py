@@ -103,7 +103,8 @@ def test_what_is_not_there_is_made_up_as_the_script_uses_it(tmp_path: Path, case
 
 def test_weights_that_are_not_there_leave_a_network_as_it_was_made(tmp_path: Path) -> None:
     script = (
-        "from model import VAE\nstate = torch.load('runs/best.pth', map_location='cpu')\nold = VAE(8)\nold.load_state_dict(state['model'])\n"
+        "from model import VAE\nstate = torch.load('runs/best.pth', map_location='cpu')\n"
+        "old = VAE(8)\nold.load_state_dict(state['model'])\n"
         "train(old(torch.rand(300, 8))[0].detach(), 8)\n"
     )
     said = run(tmp_path, script)

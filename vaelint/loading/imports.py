@@ -24,7 +24,7 @@ from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing, of_another_version
 from vaelint.loading.standing import stand_in
-from vaelint.loading.statements import definitions_of, future_flags, late_futures, without_training
+from vaelint.loading.statements import definitions_of, forget_empty, future_flags, late_futures, without_training
 from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
 from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
@@ -172,9 +172,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read"
             )
         self._stopped = True
-        for name in filled & module.__dict__.keys():
-            if type(module.__dict__[name]) in (list, dict, set) and not module.__dict__[name]:
-                del module.__dict__[name]  # an empty one would pass for what it was to hold
+        forget_empty(filled, module.__dict__)
         return definitions
 
 

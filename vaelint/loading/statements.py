@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+from typing import Any
 
 from vaelint.repository.dataflow import fills, is_main_guard
 
@@ -108,3 +109,10 @@ def _trains(
             if _trains(functions[part.func.id], functions, seen, fitted):
                 return True
     return False
+
+
+def forget_empty(names: set[str], held: dict[str, Any]) -> None:
+    """Takes away the lists, dictionaries and sets that nothing has filled: an empty one would pass for what it was to hold."""
+    for name in names & held.keys():
+        if type(held[name]) in (list, dict, set) and not held[name]:
+            del held[name]

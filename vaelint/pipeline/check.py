@@ -21,13 +21,13 @@ from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
 from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.assumptions import assumptions_of, settle_values, unsettle_beta, withhold
-from vaelint.pipeline.full_weight import at_full_weight
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.other_sizes import at_sizes_that_fit
+from vaelint.pipeline.over_time.full_weight import at_full_weight
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.trace_step import Emit, lifted, trace_step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import re
 import sys
@@ -43,8 +42,6 @@ def said_of(error: BaseException, home: str = "") -> Said:
         told = _of_a_file(error, home)
     elif isinstance(error, ModuleNotFoundError) and error.name:
         told = _of_a_module(error, error.name)
-    elif isinstance(error, EOFError) and (asks := _asked(error)):
-        told = f"the script asks, and vaelint gives no answer: {asks}", "write the answer in its place, or make it an option"
     elif isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
         told = f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
     return told or _as_it_is(error, home)
@@ -163,14 +160,6 @@ def _named_path(message: str, home: str) -> str | None:
 def _from_here(file: str | bytes, home: str) -> str:
     """A path of a script that was started in the folder `home`."""
     return os.path.normpath(Path(home) / os.fsdecode(file))
-
-
-def _asked(error: EOFError) -> str:
-    """The call of `input` that found no answer, as it is written."""
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    line = linecache.getline(at.filename, at.lineno or 0).encode()
-    found = line[at.colno or 0 : at.end_colno if at.end_lineno == at.lineno else None].decode(errors="replace").strip()
-    return found if found.startswith("input(") else ""
 
 
 def _missing(file: str | bytes) -> str:

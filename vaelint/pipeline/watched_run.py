@@ -48,12 +48,12 @@ from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, passing_version_asserts, run_script
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.attempts import clean_copy, started_again
-from vaelint.pipeline.curves import make_curves
 from vaelint.pipeline.gaps import note_cut_short
 from vaelint.pipeline.keras_words import in_words_of_files
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.other_data import Place, hold_at_both_sizes, places_of, with_others
+from vaelint.pipeline.over_time.curves import make_curves
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_to_be_read, said_without

@@ -5,6 +5,7 @@ A law that a formula breaks, and keeps with one operation exchanged, is broken a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,7 @@ from vaelint.record.record import span
 from vaelint.replay.replay import Operation, Replay, ReplayError
 
 _MOST = 400  # exchanges that are tried for one formula
+_PATIENCE = 10.0  # seconds of CPU time for all of them: they only tell the place within the formula
 _CURVED = frozenset(
     ["log", "exp", "square", "pow", "sqrt", "rsqrt", "reciprocal", "digamma", "lgamma", "softplus", "abs", "log1p", "expm1"]
 )
@@ -51,12 +53,12 @@ def mending(replay: Replay, nodes: Iterable[fx.Node], holds: Callable[[], bool])
         nodes: the formula's operations, in the order they ran.
         holds: whether it keeps the law, asked anew each time.
     """
-    tried = 0
+    tried, started = 0, time.process_time()
     for kind in (_orders, _powers, _signs, _numbers):
         found = []
         for together in _by_expression(kind(nodes)):
             tried += 1
-            if tried > _MOST:
+            if tried > _MOST or time.process_time() - started > _PATIENCE:
                 return None
             with suppress(ReplayError), replay.exchanged({e.node: e.operation for e in together}):
                 if holds():

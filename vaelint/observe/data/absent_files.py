@@ -130,7 +130,7 @@ class AbsentFiles:
         wishes = self._blanks.wishes if self._blanks is not None else None
         text, said = made_text(path, code) if kind in TEXTS else made_table(code, between, other=self._other, wishes=wishes)
         if self._blanks is not None and kind in TEXTS:
-            text = self._blanks.text(path, text.splitlines())
+            text = self._blanks.text(path, text.splitlines(), named=False)  # whose words are in a vocabulary
             self._blanks.add(path, twin, self._place(), said=False)
             self._blanks.wishes.last_text = self._blanks.text_key(path)
         elif wishes is not None:

@@ -100,15 +100,15 @@ class Blanks:
         node.library = library or node.library
         return real(node, self.wishes, row)
 
-    def text(self, path: str, lines: list[str]) -> str:
-        """The text of a file: some lines, or as errors have told."""
+    def text(self, path: str, lines: list[str], *, named: bool = True) -> str:
+        """The text of a file: some lines, or as errors have told; `named`: each ends with the name of its file, as those of no other do."""
         told = self.wishes.texts.get(self._key(path))
         if told is not None:
             size = (
                 max(told.pieces - told.words, 1) if told.pieces else self.wishes.size(f"{Path(path).stem}|numbers") if told.numbers else 0
             )
             lines = [_line(told, line, i, size) for i, line in enumerate(lines)]
-        if told is None:
+        if told is None and named:
             lines = [f"{line} {Path(path).stem}" if " " in line else line for line in lines]
         self._lines.update({line.strip(): (path, i) for i, line in enumerate(lines)})
         return "\n".join(lines) + "\n"
@@ -144,6 +144,9 @@ class Blanks:
             what = says(node, self.wishes) if node is not None and node.kind else "what the code makes of it"
             choice = Assumption("data", shown(path), what, "its data are not there", varied=True)
             said.append(Chosen(f"made-up data instead of {shown(path)}: {what}{place}", choice))
+        for path, (what, place) in self._folders.items():
+            choice = Assumption("data", shown(path), what, "its data are not there", varied=True)
+            said.append(Chosen(f"made-up data instead of the folder {shown(path)}: {what}{place}", choice))
         said += [
             f"{shown(p)} is not there: the network keeps the weights that it was made with{place}" for p, place in self.weights.items()
         ]

@@ -191,7 +191,9 @@ class Undecided:
 
     def __len__(self) -> int:
         node, wishes, row = self.__dict__["made_of"]
-        return len(self._become("")) if node.kind else wishes.rows if row is None else 20 + row % 5
+        if not node.kind and row is None:
+            return wishes.rows
+        return len(self._become("") if node.kind else self._become("array", axes=1))  # one of many: as long as what is read of it next
 
     def __contains__(self, key: Any) -> bool:
         node = self.__dict__["made_of"][0]

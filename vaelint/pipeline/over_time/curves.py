@@ -22,7 +22,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.result import Request, TargetResult
 from vaelint.observe.seen import Iteration
 from vaelint.observe.session import Session
-from vaelint.pipeline.beta_schedule import schedule_of
+from vaelint.pipeline.over_time.beta_schedule import schedule_of
 from vaelint.pipeline.seen_models import loss_at
 from vaelint.record import ops
 from vaelint.record.record import ancestors, name_of
