@@ -82,7 +82,7 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
         return None
     recon = _in_deviations(recon)
     likelihood = likelihood_scaling(recon)
-    if likelihood is None or (recon.learned_weight is not None and _is_over_time(kl.scaling, recon.scaling)):
+    if likelihood is None or recon.scaling is None or (recon.learned_weight is not None and _is_over_time(kl.scaling, recon.scaling)):
         return None
     # an expectation is a mean over its draws, an ensemble's likelihood one over its members: together they have the weight of one
     for s in dict.fromkeys((*kl.samples, *recon.stacked)):

@@ -75,7 +75,8 @@ def _by_scale(product: Product, seed: int) -> dict[tuple[fx.Node, int], float] |
     got = product.slopes(seed)
     if got is None:
         return None
-    values, place, found = got[2].tolist(), 0, {}
+    values, place = got[2].tolist(), 0
+    found: dict[tuple[fx.Node, int], float] = {}
     for node, numbers in product.values(seed).items():
         found |= {(node, i): float(values[place + i]) for i in range(numbers.numel())}
         place += numbers.numel()

@@ -73,11 +73,11 @@ def _sizes(error: BaseException, text: str, wishes: Wishes) -> bool:
             return _exchange(wishes, got, need) or ("tensor a" in text and _exchange(wishes, need, got)) or _further(wishes, got, need)
     for pattern in _SHAPES:
         if found := pattern.search(text):
-            got, need = ([int(n) for n in found[k].split(",") if n.strip()] for k in ("got", "need"))
-            if len(got) == len(need):
+            there, wanted = ([int(n) for n in found[k].split(",") if n.strip()] for k in ("got", "need"))
+            if len(there) == len(wanted):
                 return any(
                     a != b and (_exchange(wishes, a, b) or _exchange(wishes, b, a) or _pieces(wishes, a, b))
-                    for a, b in zip(got, need, strict=True)
+                    for a, b in zip(there, wanted, strict=True)
                 )
     return False
 

@@ -159,7 +159,7 @@ def _hdf5(module: ModuleType, blanks: Blanks, stack: contextlib.ExitStack) -> No
         path = _is_blank(name, blanks) if mode == "r" else None
         return object.__new__(cls) if path is None else Groups(blanks, path)
 
-    kind.__new__ = new  # type: ignore[method-assign]
+    setattr(kind, "__new__", new)  # noqa: B010 - a method that a type checker holds against the class
     stack.callback(setattr, kind, "__new__", lambda cls, *_, **__: object.__new__(cls))
 
 

@@ -48,7 +48,6 @@ class MadeMapping(dict[Any, Any]):
         node, wishes, row = self.made_of
         if not isinstance(key, str):
             raise KeyError(key)
-        wishes.decided += 1
         if not wishes.names(key):  # a word of a text, as a vocabulary has it
             return len(key) % 30
         self[key] = made = real(node.part(key), wishes, row)
@@ -142,7 +141,6 @@ class Undecided:
         """The object of a kind in its place, from now on."""
         node, wishes, row = self.__dict__["made_of"]
         if not node.kind:
-            wishes.decided += 1
             node.kind = kind
             node.library = library or node.library
             if kind == "array":
@@ -193,7 +191,10 @@ class Undecided:
         node, wishes, row = self.__dict__["made_of"]
         if not node.kind and row is None:
             return wishes.rows
-        return len(self._become("") if node.kind else self._become("array", axes=1))  # one of many: as long as what is read of it next
+        length: int = len(
+            self._become("") if node.kind else self._become("array", axes=1)
+        )  # one of many: as long as what is read of it next
+        return length
 
     def __contains__(self, key: Any) -> bool:
         node = self.__dict__["made_of"][0]

@@ -70,7 +70,7 @@ class Text:
     words: int = 0  # how many of the pieces come first and are words
 
 
-_OF_A_RUN = ("files", "texts", "used", "decided", "other", "images", "tables", "last_text", "learned", "code")
+_OF_A_RUN = ("files", "texts", "used", "other", "images", "tables", "last_text", "learned", "code")
 
 
 class Wishes:
@@ -89,7 +89,6 @@ class Wishes:
         self.passed: list[list[Any]] = []  # assertions about made-up data that failed: their file and line
         self.other = other
         self.used: list[str] = []  # files that were made up in this run
-        self.decided = 0  # how much of their content was decided by its use in this run
         self.restarts = 0
         self.learned = False  # whether the last error told anything
         self.images = self.tables = False  # whether any were made up in this run
