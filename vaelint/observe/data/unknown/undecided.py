@@ -191,10 +191,8 @@ class Undecided:
         node, wishes, row = self.__dict__["made_of"]
         if not node.kind and row is None:
             return wishes.rows
-        length: int = len(
-            self._become("") if node.kind else self._become("array", axes=1)
-        )  # one of many: as long as what is read of it next
-        return length
+        held: Any = self._become("") if node.kind else self._become("array", axes=1)  # one of many: as long as what is read of it next
+        return len(held)
 
     def __contains__(self, key: Any) -> bool:
         node = self.__dict__["made_of"][0]
