@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.record.record import shape
 from vaelint.replay.scale import Scaling, ratio
 
 
@@ -87,7 +89,7 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
     # an expectation is a mean over its draws, an ensemble's likelihood one over its members: together they have the weight of one
     for s in dict.fromkeys((*kl.samples, *recon.stacked)):
         power = likelihood.exponents.get(s)
-        if power is not None and s in recon.event:
+        if power is not None and s in recon.event and not _sums_over(recon, s, symbols):
             likelihood = Scaling(likelihood.value * symbols[s], {**likelihood.exponents, s: power + 1}, likelihood.constant)
     if recon.rounds > 1:
         likelihood = Scaling(likelihood.value * recon.rounds, likelihood.exponents, likelihood.constant * recon.rounds)
@@ -100,6 +102,14 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
         if _halved(recon, kl):
             scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
     return Beta(scaling, kl, recon, variance)
+
+
+def _sums_over(recon: ReconFact, drawn: str, symbols: Mapping[str, int]) -> bool:
+    """Whether a likelihood was read by how it moves with the data, which all draws are compared with: their sum, and not one of them."""
+    target = recon.pair.target
+    return (
+        recon.density is not None and target is not None and math.prod(shape(target)) * symbols[drawn] == math.prod(shape(recon.pair.recon))
+    )
 
 
 def _in_deviations(recon: ReconFact) -> ReconFact:

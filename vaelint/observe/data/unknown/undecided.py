@@ -190,7 +190,7 @@ class Undecided:
     def __len__(self) -> int:
         node, wishes, row = self.__dict__["made_of"]
         if not node.kind and row is None:
-            return wishes.rows
+            return int(wishes.rows)
         held: Any = self._become("") if node.kind else self._become("array", axes=1)  # one of many: as long as what is read of it next
         return len(held)
 
