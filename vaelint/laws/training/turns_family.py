@@ -29,7 +29,7 @@ from vaelint.laws.training import (
     turns_against,
     used_parameters,
 )
-from vaelint.laws.training.kept import averages, code_means, own_averages, put_back, seen_spreads
+from vaelint.laws.training.kept import averages, code_means, lost_averages, own_averages, put_back, seen_spreads
 from vaelint.laws.training.passes import (
     average_buffers,
     balances,
@@ -66,6 +66,7 @@ __all__ = [
     "idle_settings",
     "idle_shuffles",
     "limited_sums",
+    "lost_averages",
     "lost_causes",
     "micro_batches",
     "modes",
