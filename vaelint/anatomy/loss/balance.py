@@ -70,8 +70,8 @@ def likelihood_scaling(recon: ReconFact) -> Scaling | None:
         return Scaling(known.value * recon.unit, known.exponents, known.constant * recon.unit)
     if known is None or not known.constant or not (recon.learned_variance or recon.moving_weight):
         return known
-    if recon.probe.kernel in ("bce", "bce_with_logits", "cross_entropy"):
-        return known  # softplus(h) - x h, in two addends: nothing of it is a scale
+    if recon.probe.kernel in ("bce", "bce_with_logits", "cross_entropy", "poisson", "poisson_log"):
+        return known  # softplus(h) - x h, exp(h) - x h, in two addends: nothing of it is a scale
     if recon.learned_weight is None:
         return None
     factor = recon.learned_weight / abs(known.constant)
