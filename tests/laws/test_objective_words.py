@@ -52,6 +52,8 @@ BETAS = {
     "ok_two_draws_along_the_batch": 1.0,
     "ok_noise_of_all_steps": 1.0,
     "ok_noise_of_both_draws": 1.0,
+    "ok_power_spectra": 1.0,
+    "ok_rates_in_two_addends": 1.0,
     "ok_heavy_tails_of_both_draws": 1.0,
 }
 

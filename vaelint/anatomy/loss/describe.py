@@ -313,6 +313,7 @@ def recon_name(fact: ReconFact) -> str:
 DENSITY_WORDS = {
     "bernoulli": "Bernoulli on probabilities",
     "continuous_bernoulli": "continuous Bernoulli",
+    "exponential": "exponential, the Itakura-Saito distance",
     "gaussian": "Gaussian with learned variance",
     "correlated_gaussian": "Gaussian of correlated dimensions",
     "gaussian_optimal": "Gaussian with the variance that fits the batch best",

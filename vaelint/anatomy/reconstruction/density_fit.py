@@ -3,7 +3,8 @@
 For -w log p(t), the slope in t is, up to w: t - m over s^2 for a Gaussian; (nu + 1)(t - m) / (nu s^2 + (t - m)^2) for Student's t;
 sinh u / (cosh u + cosh k) / s with u = (t - m) / s and k = h / s for the mass that a logistic distribution has in t - h .. t + h (Salimans
 et al. 2017, equation 2), with h = 0 for its density; digamma(t + 1) - digamma(t + r) + const for a negative binomial of dispersion r
-(Lopez et al. 2018); a constant for the Bernoulli distribution and the continuous one (Loaiza-Ganem and Cunningham 2019).
+(Lopez et al. 2018); a constant for the Bernoulli distribution, the continuous one (Loaiza-Ganem and Cunningham 2019) and the exponential
+one, whose -log is the Itakura-Saito distance up to a constant (Fevotte et al. 2009).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Shape:
     parameters: dict[str, float]
     value: Callable[[torch.Tensor], torch.Tensor] = field(repr=False)
     weight: float = 0.0  # 0 where the slope alone does not tell it
-    support: str = "real"  # "real", "unit", "ends" (0 and 1), "counts"
+    support: str = "real"  # "real", "unit", "ends" (0 and 1), "half" (from 0), "counts"
     centre: float = 0.0
     spread: float = 1.0
 

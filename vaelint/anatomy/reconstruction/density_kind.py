@@ -121,11 +121,13 @@ def _measure(at: DensitySlice, sizes: Mapping[str, int]) -> _Known | None:
 
 
 def _of_unit_interval(at: DensitySlice, sizes: Mapping[str, int]) -> _Known | None:
-    """Linear in t: normalised over [0, 1] it is a continuous Bernoulli, normalised over 0 and 1 a Bernoulli distribution."""
+    """Linear in t: normalised over 0 and 1 a Bernoulli distribution, over [0, 1] a continuous one, over [0, inf) an exponential one."""
     fills = (*FILLS, *_WIDE)
     shapes = _shapes(at, sizes, fills)
-    for name, support in (("bernoulli", "ends"), ("continuous_bernoulli", "unit")) if shapes is not None else ():
+    for name, support in (("bernoulli", "ends"), ("continuous_bernoulli", "unit"), ("exponential", "half")) if shapes is not None else ():
         own = [replace(s, support=support) for s in shapes or ()]
+        if support == "half" and any(s.parameters["slope"] <= 0 for s in own):
+            continue  # it has no end
         w = weight_by_scores(at, sizes, dict(zip(fills, own, strict=True)))
         if w is not None:
             return _Known(name, w, own)

@@ -26,6 +26,10 @@ def nodes(shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
         simpson = torch.ones(65, dtype=torch.float64)
         simpson[1:-1:2], simpson[2:-1:2] = 4.0, 2.0
         return t, simpson / (3 * 64)
+    if shape.support == "half":
+        u = torch.linspace(-18, 18, 721, dtype=torch.float64)  # in units of 1 / slope, as the weight may be small or large
+        t = u.exp() / shape.parameters["slope"]
+        return t, t * (float(u[1]) - float(u[0]))
     if shape.support == "counts":
         t = torch.arange(0, 400, dtype=torch.float64)
         return t, torch.ones_like(t)
