@@ -19,12 +19,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from expectations import Fixture, complaints, fixtures
+from expectations import ROOT, Fixture, complaints, fixtures
 
 _LAW = "law: "
+_NOT_HERE = ("vae006", "vae008", "vae009", "vae010")
+"""Targets that the front stops, comments, and models of packages that may not be installed."""
 
 
 def checked(fixture: Fixture) -> dict[str, Any]:
@@ -50,15 +51,10 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
     name_of = {law.says: law.name for law in LAWS}
     alone = Counter(name_of[says] for row in rows for says in row["alone"] if says in name_of)
-    correct = [row for row in rows if row["side"] in ("good", "systems")]
-    by_outcome = {o: Counter(name for row in correct for name, outcome in row["laws"].items() if outcome == o) for o in ("holds", "broken")}
+    outcomes = Counter(pair for row in rows if row["side"] in ("good", "systems") for pair in row["laws"].items())
     return {
-        law.name: {
-            "alone": alone[law.name],
-            "tried": sum(c[law.name] for c in by_outcome.values()),
-            "broken": by_outcome["broken"][law.name],
-        }
-        for law in sorted(LAWS, key=lambda law: law.name)
+        name: {"alone": alone[name], "tried": outcomes[name, "holds"] + outcomes[name, "broken"], "broken": outcomes[name, "broken"]}
+        for name in sorted(law.name for law in LAWS)
     }
 
 
@@ -72,7 +68,7 @@ def main() -> None:
     from vaelint.source.later_modules import mark
 
     mark()
-    cases = [f for side in ("bad", "good", "systems") for f in fixtures(side, told.only)]
+    cases = [f for side in ("bad", "good", "systems") for f in fixtures(side, told.only) if not f.stem.startswith(_NOT_HERE)]
     with multiprocessing.get_context("fork").Pool(told.jobs, maxtasksperchild=1) as pool:
         rows = []
         for number, row in enumerate(pool.imap_unordered(checked, cases), 1):
