@@ -21,7 +21,12 @@ def scratch_of(pid: int) -> Path:
 
 
 def remove_scratch(pid: int) -> None:
-    """Removes it, if it is there, with those of the copies of that process."""
+    """Removes it, if it is there. It looks at nothing else: where a check runs, the result would rest on what it looked at."""
+    shutil.rmtree(scratch_of(pid), ignore_errors=True)
+
+
+def remove_all_scratch(pid: int) -> None:
+    """Removes it, with those of the copies of that process. For whoever started the process."""
     own = scratch_of(pid)
     for folder in (own, *own.parent.glob(f"{own.name}+*")):
         shutil.rmtree(folder, ignore_errors=True)

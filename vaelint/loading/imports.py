@@ -168,9 +168,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
         if self._wanted not in defined or self._wanted == getattr(node, "name", None):
             raise error
         if not self._stopped:  # what fails after that mostly fails of that
-            self._notes.append(
-                f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read"
-            )
+            stopped = f"{relative(self.path)} stopped at line {line}"
+            self._notes.append(f"{stopped} ({one_line(error)}); of what follows only definitions were read")
         self._stopped = True
         forget_empty(filled, module.__dict__)
         return definitions

@@ -29,6 +29,7 @@ class Mirror:
         self._root = os.path.join(self.scratch, "files")
         self._below = None if below is None else tuple(os.path.join(os.path.abspath(folder), "") for folder in below)
         self._gone: set[str] = set()
+        self._pointers: set[str] = set()
         self._real: dict[str, Any] = {n: getattr(os, n) for n in (*_ONE, *_TWO, *_LOOKS, "open")}
         self._open = builtins.open
         self.absent: Absent | None = None  # makes what is read and is not there
@@ -78,10 +79,12 @@ class Mirror:
 
     def _is_pointer(self, path: str, does: str) -> bool:
         """Whether Git LFS has left a pointer in the place of a file."""
-        if does != "read" or self._exists(self._twin(path)):
+        if does != "read" or path in self._pointers:
             return False
         with contextlib.suppress(OSError), self._open(path, "rb") as file:
-            return bool(file.read(len(_POINTER)) == _POINTER)
+            if file.read(len(_POINTER)) == _POINTER:
+                self._pointers.add(path)
+                return True
         return False
 
     def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
