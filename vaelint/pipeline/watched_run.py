@@ -98,11 +98,7 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         stack.enter_context(config_packages(session.say_here, spans.is_user))
         stack.enter_context(keras_on_torch(session.say, trains=True))
         stack.enter_context(contextlib.chdir(home))
-        stack.enter_context(absent_packages(session.say_here, spans.is_user))
-        stack.enter_context(lent_modules(session.say_here, spans.is_user))
-        stack.enter_context(absent_loggers(session.say_here))
-        stack.enter_context(older_names(session.say_here, spans.is_user))
-        stack.enter_context(older_torch(session.say_here, spans.is_user))
+        _stand_in(stack, session)
         stack.enter_context(passing_version_asserts(session.say, spans.is_user, wishes.passed))
         stack.enter_context(native_readers())
         if request.data != "real":
@@ -122,6 +118,16 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         wishes.learned = learn(error, wishes)
     _raise_if_out(session, error, request, memory)
     return results_of(session, error, request, emit, time.perf_counter() - started)
+
+
+def _stand_in(stack: contextlib.ExitStack, session: Session) -> None:
+    """What packages that are absent, or older than the script, had to give."""
+    spans = session.spans
+    stack.enter_context(absent_packages(session.say_here, spans.is_user))
+    stack.enter_context(lent_modules(session.say_here, spans.is_user))
+    stack.enter_context(absent_loggers(session.say_here))
+    stack.enter_context(older_names(session.say_here, spans.is_user))
+    stack.enter_context(older_torch(session.say_here, spans.is_user))
 
 
 def results_of(session: Session, error: BaseException | None, request: Request, emit: Emit, seconds: float) -> list[TargetResult]:
