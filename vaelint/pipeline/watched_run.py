@@ -100,7 +100,6 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         stack.enter_context(contextlib.chdir(home))
         _stand_in(stack, session)
         stack.enter_context(passing_version_asserts(session.say, spans.is_user, wishes.passed))
-        stack.enter_context(native_readers())
         if request.data != "real":
             stack.enter_context(answered(session.say_here))
         if blanks is not None:
@@ -128,6 +127,7 @@ def _stand_in(stack: contextlib.ExitStack, session: Session) -> None:
     stack.enter_context(absent_loggers(session.say_here))
     stack.enter_context(older_names(session.say_here, spans.is_user))
     stack.enter_context(older_torch(session.say_here, spans.is_user))
+    stack.enter_context(native_readers())
 
 
 def results_of(session: Session, error: BaseException | None, request: Request, emit: Emit, seconds: float) -> list[TargetResult]:
