@@ -203,3 +203,8 @@ def dims_of(node: fx.Node) -> tuple[int, ...] | None:
     if not isinstance(dim, tuple | list) or not all(isinstance(d, int) for d in dim):
         return None
     return tuple(int(d) % rank for d in dim) if rank else ()
+
+
+def is_square(product: fx.Node) -> bool:
+    """Whether a product is r * r, of one operand twice."""
+    return len(product.args) == 2 and product.args[0] is product.args[1]

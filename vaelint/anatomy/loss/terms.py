@@ -107,7 +107,7 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
         return [picked] if picked in flow.learned else []
     if name in _LINEAR_SELECT and live and live[0] is node.args[0] and isinstance(node.args[0].meta.get("val"), torch.Tensor):
         return live[:1]
-    if name in ops.MUL and len(live) == 1 and not _is_square(node):
+    if name in ops.MUL and len(live) == 1 and not ops.is_square(node):
         return live
     if name in ops.DIV and live == [node.args[0]]:
         return live
@@ -118,11 +118,6 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     if name in ops.JOIN:
         return ins
     return []
-
-
-def _is_square(product: fx.Node) -> bool:
-    """Whether it is r * r, of one operand twice."""
-    return len(product.args) == 2 and product.args[0] is product.args[1]
 
 
 def _picked(node: fx.Node) -> fx.Node | None:
