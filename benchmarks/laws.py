@@ -1,11 +1,10 @@
 """What each law is worth: the bugs that it alone finds, and the correct models that it was tried on.
 
-    python benchmarks/laws.py [--jobs 2] [--out benchmarks/laws.json] [--only PREFIX]
+    python benchmarks/laws.py [--jobs 2] [--out laws.json] [--only PREFIX]
 
 Checks every fixture, bad, good and correct systems, on the CPU with all laws, each in a process of its own, and reads the reports. A law
 finds a bug alone where all that is said of severity warning or error at the expected line comes from this law. A correct model counts as
-tried where the law could be measured on it: it held, or the report says that it was broken, which is a false alarm. `docs/laws.md` shows
-the table. The fixtures are known to those who wrote the laws: the figures say where a law is needed, not how often it is right.
+tried where the law could be measured on it: it held, or the report says that it was broken, which is a false alarm. The fixtures are known to those who wrote the laws: the figures say where a law is needed, not how often it is right.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "laws.json")
+    parser.add_argument("--out", type=Path, default=Path("laws.json"))
     parser.add_argument("--only", default="", help="fixtures whose names begin so")
     told = parser.parse_args()
     import vaelint.pipeline.check  # noqa: F401 - the forks inherit it, and torch with it

@@ -5,20 +5,16 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vaelint.rule import Rule
 
 if TYPE_CHECKING:
     from vaelint.laws.law import Law
-
-MEASURED = Path(__file__).parents[1] / "benchmarks" / "laws.json"
-"""What `python benchmarks/laws.py` has written."""
 
 _COST = {
     "replay": "slices of the recorded step, run again; no device is needed",
@@ -35,28 +31,10 @@ def laws() -> list[Law]:
 
 def law_pages(rules: Sequence[Rule]) -> dict[str, str]:
     """The pages, by their files."""
-    told = json.loads(MEASURED.read_text(encoding="utf-8"))
-    pages = {f"laws/{law.name}.md": _page(law, rules, told["laws"].get(law.name)) for law in laws()}
-    return pages | {"laws/measured.md": _table(told)}
+    return {f"laws/{law.name}.md": _page(law, rules) for law in laws()}
 
 
-def _table(told: dict[str, Any]) -> str:
-    """What each law is worth, and what it was tried on."""
-    bad, correct = told["fixtures"]["bad"], told["fixtures"]["correct"]
-    lines = [
-        "---\norphan: true\n---\n",
-        "# What each law is worth\n",
-        f"`python benchmarks/laws.py` checks the {bad} bad and the {correct} correct fixtures. *Alone*: bugs that nothing but this law"
-        " finds at their line. *Tried on*: correct models on which the law was measured. *Accused*: those of them that break it. The"
-        " fixtures are known to those who wrote the laws: the figures say where a law is needed, not how often it is right.\n",
-        "| law | alone | tried on | accused |\n|---|---|---|---|",
-    ]
-    rows = sorted(told["laws"].items(), key=lambda row: (-row[1]["alone"], row[0]))
-    lines += [f"| [`{name}`]({name}.md) | {n['alone']} | {n['tried']} | {n['broken']} |" for name, n in rows]
-    return "\n".join(lines) + "\n\n[All laws](../laws.md)\n"
-
-
-def _page(law: Law, rules: Sequence[Rule], measured: dict[str, int] | None) -> str:
+def _page(law: Law, rules: Sequence[Rule]) -> str:
     module = sys.modules[law.broken.__module__]
     names = set(_names(Path(module.__file__ or "")))
     codes = [r.code for r in rules if r.name in names]
@@ -72,9 +50,7 @@ def _page(law: Law, rules: Sequence[Rule], measured: dict[str, int] | None) -> s
         f"- Costs {_COST[law.cost]}.",
     ]
     lines += [f"- Adds nothing where {covered} has spoken of the same place."] if covered else []
-    if measured is not None:
-        lines += [f"- Of the fixtures' bugs it alone finds {measured['alone']}; it was measured on {measured['tried']} correct models."]
-    return "\n".join(lines) + "\n\n[All laws](../laws.md), [what each is worth](measured.md)\n"
+    return "\n".join(lines) + "\n\n[All laws](../laws.md)\n"
 
 
 def _intervention(text: str) -> str:
