@@ -4,7 +4,8 @@
 
 Checks every fixture, bad, good and correct systems, on the CPU with all laws, each in a process of its own, and reads the reports. A law
 finds a bug alone where all that is said of severity warning or error at the expected line comes from this law. A correct model counts as
-tried where the law could be measured on it: it held, or the report says that it was broken, which is a false alarm. The fixtures are known to those who wrote the laws: the figures say where a law is needed, not how often it is right.
+tried where the law could be measured on it: it held, or the report says that it was broken, which is a false alarm. The fixtures are known to
+those who wrote the laws: the figures say where a law is needed, not how often it is right.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from expectations import ROOT, Fixture, complaints, fixtures
+from expectations import Fixture, complaints, fixtures
 
 _LAW = "law: "
 _NOT_HERE = ("vae006", "vae008", "vae009", "vae010")
