@@ -4,8 +4,8 @@
 
 Checks every fixture, bad, good and correct systems, on the CPU with all laws, each in a process of its own, and reads the reports. A law
 finds a bug alone where all that is said of severity warning or error at the expected line comes from this law. A correct model counts as
-tried where the law could be measured on it: it held, or the report says that it was broken, which is a false alarm. The fixtures are known to
-those who wrote the laws: the figures say where a law is needed, not how often it is right.
+tried where the law could be measured on it: it held, or the report says that it was broken, which is a false alarm. The fixtures are known
+to those who wrote the laws: the figures say where a law is needed, not how often it is right.
 """
 
 from __future__ import annotations
