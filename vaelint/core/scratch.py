@@ -14,19 +14,26 @@ def within(owner: int) -> None:
     _owner[:] = [owner]
 
 
+def make_room(owner: int) -> None:
+    """Makes the folder that holds the scratch folders of the copies of a process. Raises OSError where somebody else has made it."""
+    shutil.rmtree(_copies(owner), ignore_errors=True)  # of a process that had the same number
+    _copies(owner).mkdir(mode=0o700)
+
+
 def scratch_of(pid: int) -> Path:
     """The scratch folder of a process."""
-    name = f"{_owner[0]}+{pid}" if _owner else str(pid)
-    return Path(tempfile.gettempdir()) / f"vaelint-run-{name}"
+    return _copies(_owner[0]) / str(pid) if _owner else Path(tempfile.gettempdir()) / f"vaelint-run-{pid}"
 
 
-def remove_scratch(pid: int) -> None:
-    """Removes it, if it is there. It looks at nothing else: where a check runs, the result would rest on what it looked at."""
-    shutil.rmtree(scratch_of(pid), ignore_errors=True)
+def _copies(owner: int) -> Path:
+    """What holds the scratch folders of the copies of a process."""
+    return Path(tempfile.gettempdir()) / f"vaelint-run-{owner}-copies"
 
 
-def remove_all_scratch(pid: int) -> None:
-    """Removes it, with those of the copies of that process. For whoever started the process."""
-    own = scratch_of(pid)
-    for folder in (own, *own.parent.glob(f"{own.name}+*")):
+def remove_scratch(pid: int, *, copies: bool = False) -> None:
+    """Removes it, if it is there; once the process has ended, with those of its copies.
+
+    It looks at nothing else: what a check looks at its result rests on, and in the folder for temporary files anything may change.
+    """
+    for folder in (scratch_of(pid), *([_copies(pid)] if copies else [])):
         shutil.rmtree(folder, ignore_errors=True)

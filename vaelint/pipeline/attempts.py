@@ -113,6 +113,7 @@ def clean_copy(run: Run) -> Iterator[Ask]:
 def _serve(asked: int, tell: int, run: Run, owner: int) -> None:
     """Ends the process."""
     try:
+        scratch.make_room(owner)
         while (said := _read(asked)) is not None:
             pid = os.fork()
             if pid == 0:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from vaelint.core.checked import Checked
 from vaelint.core.result import Request
-from vaelint.core.scratch import remove_all_scratch
+from vaelint.core.scratch import remove_scratch
 from vaelint.process import protocol
 from vaelint.process.fate import Fate, settle
 
@@ -105,7 +105,7 @@ class Flight:
         self._fate.stack = self._dump.read(1 << 20).decode(errors="replace")  # it is a file that user code can find, too
         fate = self._fate
         if fate.pid:
-            remove_all_scratch(fate.pid)
+            remove_scratch(fate.pid, copies=True)
         return Checked(settle(self.request, fate), self._output.text(), self.request, fate.reads, also=fate.also, proposals=fate.proposals)
 
     def close(self) -> None:
