@@ -194,6 +194,30 @@ def test_a_loss_put_together_beside_training_code_that_cannot_be_read_is_not_bla
     assert [f.code for f in alone.findings if f.severity.value == "error"] == ["VAE302"]
 
 
+@pytest.mark.parametrize(("target", "blamed"), [("x", True), ("x.unsqueeze(1).repeat(1, 3, 1)", True), ("x.unsqueeze(1)", False)])
+def test_sizes_that_no_view_mends_are_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, blamed: bool) -> None:
+    own = f"""
+    def criterion_loss(recon, x, mu, logvar):
+        rec = nn.functional.binary_cross_entropy(recon.sigmoid(), {target}, reduction="sum")
+        return rec + 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()
+    """
+    model = MODEL if not blamed or "repeat" in target else MODEL.replace("nn.Linear(4, 6)", "nn.Linear(4, 7)")
+    result = check(tmp_path, monkeypatch, model__py=model + own)
+    assert [f.code for f in result.findings if f.severity.value == "error"] == (["VAE302"] if blamed else []), result.notes
+    assert any("would be the loss, but raises ValueError" in note for note in result.notes) is not blamed
+
+
+def test_a_loss_of_class_numbers_is_handed_those_of_the_zeros_and_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = """
+    def cost(scores, idx, mu, logvar):
+        rec = nn.functional.nll_loss(scores.log_softmax(-1), idx, reduction="sum")
+        return rec - 0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp())
+    """
+    result = check(tmp_path, monkeypatch, "x=4x6:float32{0,1}", model__py=MODEL + own)
+    assert roles(result) == ["kl", "reconstruction"], result.notes
+    assert any("x is taken for one class at each place" in note for note in result.notes)
+
+
 TABLE = """
     import csv
     from model import VAE

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.analyse import analyse
-from vaelint.core.inputs import InputSet
+from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.reach import reachable
 from vaelint.core.result import Request, TargetResult
 from vaelint.late import dataclass
@@ -23,6 +23,7 @@ from vaelint.step.find_loss.cut import TRAINS_BUT
 from vaelint.step.find_loss.search import find_loss
 from vaelint.trace.ladder import Tracer
 
+_NO_LOSS = "no loss was found: the rules about the loss did not run"
 _NOT_BOUND = (ValueError, TypeError, AttributeError, KeyError)
 """What a loss raises that was called in another way than its author meant."""
 
@@ -45,7 +46,7 @@ class LossSearch:
 
         What was seen is noted in `result`; `run` runs a step from its beginning.
         """
-        said = ""
+        said, failed = "", None
         for elsewhere in (False, True):
             found = self._find(result, elsewhere)
             if not found.has_loss:
@@ -62,7 +63,12 @@ class LossSearch:
                 return found, whole
             where = f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure.spans else ""
             result.notes.remove(f"the loss was found: {found.code}")
+            failed = failed or (found, whole)
             said = f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
+        if failed is not None and not failed[0].doubted and _no_view_fits(failed[1]) and not any(TRAINS_BUT in note for note in result.notes):
+            result.notes[:] = [note for note in result.notes if not note.startswith(_NO_LOSS)]
+            result.notes.append(f"the loss was found: {failed[0].code}")
+            return failed
         result.notes += [said] if said else []
         return self.step, self.record
 
@@ -75,9 +81,10 @@ class LossSearch:
         output = self.record.raw_output
         values = {name: node.meta["val"] for name, node in self.record.inputs.items()}
         self.step.tokens = frozenset(n for n, v in values.items() if v.dim() == 2 and not v.is_floating_point() and v.dtype != torch.bool)
+        self.step.bits = frozenset(n for n, spec in zip(self.names, self.inputs.specs, strict=False) if _may_be_classes(spec))
         found = find_loss(self.loaded, self.record.model, self.step, self.names, output, roles_of(model), told, trials, elsewhere)
         if found is None:
-            result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
+            result.notes.append(f"{_NO_LOSS}; name it with --loss or --step")
             result.notes += self.step.notes
             return self.step
         result.notes += [n for n in found.notes if n not in result.notes]
@@ -112,6 +119,15 @@ def leaves_out_the_reconstruction(record: Record) -> bool:
     return any(tuple(n.meta["val"].shape) in sizes for n in made)
 
 
+def _no_view_fits(record: Record) -> bool:
+    """Whether the loss fails where torch compares two tensors of different numbers of elements: handed over otherwise they differ too."""
+    failure = record.failure
+    if failure is None or failure.fn is None or not isinstance(failure.error, ValueError):
+        return False
+    compared = [n.meta["val"] for n in failure.args if isinstance(n, fx.Node) and isinstance(n.meta.get("val"), torch.Tensor)][:2]
+    return len(compared) == 2 and compared[0].numel() != compared[1].numel()
+
+
 def _flat(value: Any) -> Iterator[fx.Node]:
     """The nodes of an output, however it is nested."""
     if isinstance(value, fx.Node):
@@ -121,6 +137,11 @@ def _flat(value: Any) -> Iterator[fx.Node]:
     elif isinstance(value, list | tuple):
         for v in value:
             yield from _flat(v)
+
+
+def _may_be_classes(spec: InputSpec) -> bool:
+    """Whether an input of zeros and ones may say which of several classes there is at each place."""
+    return spec.values == (0.0, 1.0) and not spec.is_integer and len(spec.sizes) > 1 and spec.sizes[-1] > 2
 
 
 def _is_per_sample(record: Record) -> bool:

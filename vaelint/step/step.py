@@ -85,6 +85,7 @@ class Step:
         self.doubted = False  # whether there is training code that could not be read, and the loss was put together without it
         self.partly = False  # whether another file may add to the loss: it counts where it compares something with an input
         self.tokens: frozenset[str] = frozenset()  # the inputs that are sequences of whole numbers
+        self.bits: frozenset[str] = frozenset()  # the inputs of zeros and ones that may be classes, one at each place
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
         self._loaded, self._extra = loaded, dict(extra or {})
         self._tree = tree or _parse(code)

@@ -121,8 +121,10 @@ def summary(result: TargetResult, view: View) -> list[Line]:
     if view.verbose:
         for fit in result.fits:
             lines += hanging([("  fits: ", "key")], str(fit["text"]), width)
-        for row in result.not_applicable:
-            lines += hanging([("  not applicable: ", "key")], f"{row['code']}: {row['reason']}", width)
+        reasons = dict.fromkeys(row["reason"] for row in result.not_applicable)
+        for reason in reasons:
+            codes = ", ".join(row["code"] for row in result.not_applicable if row["reason"] == reason)
+            lines += hanging([("  not applicable: ", "key")], f"{reason}: {codes}", width)
         if result.quiet:
             lines += hanging([("  quiet: ", "key")], ", ".join(result.quiet), width)
         for chosen in result.assumptions:

@@ -32,6 +32,7 @@ from vaelint.step.find_loss.factors import NUMBERS
 from vaelint.step.find_loss.keras_loss import keras_step
 from vaelint.step.find_loss.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.find_loss.training import slices_elsewhere, training_slices
+from vaelint.step.find_loss.whole_training import Whole, whole_trainings
 from vaelint.step.step import Step
 from vaelint.step.unnamed import ways
 from vaelint.step.whole import pick_loss
@@ -114,6 +115,10 @@ def _from_own_file(
     loaded: Loaded, model: nn.Module, step: Step, names: Sequence[str], output: object, look: _Look, trials: Trials
 ) -> Step | None:
     """The loss of the model's own file; where it has none, that of training code, of what a function measures, of the files beside it."""
+    called = _Tier(trials)
+    called.add(_called(loaded, step, whole) for whole in whole_trainings(loaded, model, names))
+    if (one := called.one()) is not None:
+        return one
     own = _Tier(trials)
     left = list[str]()
     own.add(_trained(loaded, step, cut, extra) for cut, extra in training_slices(loaded, names, left, step.tokens))
@@ -136,7 +141,7 @@ def _from_own_file(
     _say_of(loaded, own, left, notes)
     one = _from_training(loaded, step, names, trials, notes)
     if one is None and not found.equal:
-        one = _measured(loaded, model, step, names, output, trials, notes)
+        one = _measured(loaded, model, step, names, output, trials, notes) or _of_classes(loaded, model, step, output, trials, notes)
     one = one or _from_neighbours(loaded, model, step, look, trials, notes)
     if one is None:
         step.notes += notes
@@ -230,6 +235,17 @@ def _measured(
     return one
 
 
+def _of_classes(loaded: Loaded, model: nn.Module, step: Step, output: object, trials: Trials, notes: list[str]) -> Step | None:
+    """The same, for a loss that takes the numbers of classes where the model takes zeros and ones, as `nll_loss` does."""
+    for name in sorted(step.bits):
+        classes = f"{name}.argmax(-1)"
+        ready = f"{name} = torch.nn.functional.one_hot({classes}, {name}.shape[-1]).to({name}.dtype)"
+        before = Step(f"{ready}; {step.code}", loaded, has_loss=False, notes=[*step.notes, f"{name} is taken for one class at each place"])
+        if (one := _measured(loaded, model, before, [classes], output, trials, notes)) is not None:
+            return one
+    return None
+
+
 def _from_neighbours(loaded: Loaded, model: nn.Module, step: Step, look: _Look, trials: Trials, notes: list[str]) -> Step | None:
     """A loss function of another file, if the outputs can be bound to it and it runs; of several, the one that trains the model."""
     found: list[tuple[Step, str]] = []
@@ -258,6 +274,17 @@ def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
     extended = Step(found.code or "", loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
     extended.output_part, extended.made_up = pick_loss, found.made_up
     return extended
+
+
+def _called(loaded: Loaded, step: Step, whole: Whole) -> Step:
+    """The step that calls training code of the target's file."""
+    place = f"{relative(loaded.file)}:{whole.line}"
+    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in whole.made_up.items()]
+    notes = [*step.notes, f"the step is that of the training code at {place}", *chosen]
+    called = Step(whole.code, loaded, has_loss=True, call=step.call, notes=notes)
+    called.output_part, called.made_up, called.place = pick_loss, whole.made_up, place
+    called.unknown_weights = tuple(name for name, value in whole.made_up.items() if value in NUMBERS)
+    return called
 
 
 def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
