@@ -65,7 +65,12 @@ class LossSearch:
             result.notes.remove(f"the loss was found: {found.code}")
             failed = failed or (found, whole)
             said = f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
-        if failed is not None and not failed[0].doubted and _no_view_fits(failed[1]) and not any(TRAINS_BUT in note for note in result.notes):
+        if (
+            failed is not None
+            and not failed[0].doubted
+            and _no_view_fits(failed[1])
+            and not any(TRAINS_BUT in note for note in result.notes)
+        ):
             result.notes[:] = [note for note in result.notes if not note.startswith(_NO_LOSS)]
             result.notes.append(f"the loss was found: {failed[0].code}")
             return failed

@@ -21,7 +21,8 @@ from vaelint.step.meaning import LITERALS, NOT_TRAINING, Kind, kinds
 from vaelint.step.reading import batch_of, returns_a_value, trains, tree_of
 
 _STEPS = frozenset({"step", "zero_grad"})
-_OURS = "torch.optim.SGD(model.parameters(), lr=0.001)"
+PLAIN_OPTIMIZER = "torch.optim.SGD(model.parameters(), lr=0.001)"
+"""Stands for an optimizer of which nothing is known: without momentum, so that nothing but the gradients of a step moves anything."""
 _OUTSIDE = re.compile(
     r"save(?:z|fig|_image)?|dump|open|write(?:_text|_bytes)?|to_csv|mkdir|makedirs|remove|unlink|rmtree|add_(?:scalars?|images?|figure|histogram)"
     r"|log_(?:metrics|dict)|system|run|Popen|urlopen|urlretrieve"
@@ -92,8 +93,8 @@ class _Call:
             return {name: f"optimizers[{at}]" for at, name in enumerate(names)} if parts == len(names) else None
         if self.makers or len(names) > 1 or not _is_single(names[0], tree):
             return None
-        self.made_up[names[0]] = _OURS
-        return {names[0]: _OURS}
+        self.made_up[names[0]] = PLAIN_OPTIMIZER
+        return {names[0]: PLAIN_OPTIMIZER}
 
 
 def whole_trainings(loaded: Loaded, model: nn.Module, inputs: Sequence[str]) -> Iterator[Whole]:
