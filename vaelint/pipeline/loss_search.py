@@ -65,12 +65,7 @@ class LossSearch:
             result.notes.remove(f"the loss was found: {found.code}")
             failed = failed or (found, whole)
             said = f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
-        if (
-            failed is not None
-            and not failed[0].doubted
-            and _no_view_fits(failed[1])
-            and not any(TRAINS_BUT in note for note in result.notes)
-        ):
+        if failed is not None and _is_at_fault(*failed, result.notes):
             result.notes[:] = [note for note in result.notes if not note.startswith(_NO_LOSS)]
             result.notes.append(f"the loss was found: {failed[0].code}")
             return failed
@@ -122,6 +117,11 @@ def leaves_out_the_reconstruction(record: Record) -> bool:
     sizes = {tuple(n.meta["val"].shape) for n in record.inputs.values()}
     made = [n for n in outputs if n not in behind and n.op == "call_function" and n.meta["val"].requires_grad]
     return any(tuple(n.meta["val"].shape) in sizes for n in made)
+
+
+def _is_at_fault(found: Any, whole: Record, notes: list[str]) -> bool:
+    """Whether a loss that was put together raises by the user's mistake: no way to call it, and no training code unread, would mend it."""
+    return not found.doubted and _no_view_fits(whole) and not any(TRAINS_BUT in note for note in notes)
 
 
 def _no_view_fits(record: Record) -> bool:
