@@ -55,6 +55,8 @@ BETAS = {
     "ok_power_spectra": 1.0,
     "ok_rates_in_two_addends": 1.0,
     "ok_heavy_tails_of_both_draws": 1.0,
+    "ok_zero_inflated_counts_of_any_dispersion": 1.0,
+    "ok_decoded_under_another_batch_and_back": 1.0,
 }
 
 

@@ -111,7 +111,8 @@ def _judging(bench: Bench) -> Iterator[Leaf]:
     decoded from it. Such an addend reads mean and spread of a draw that no other judges, and no bare data."""
     model = bench.model
     terms = [t for t in model.terms if t.detached is None]
-    kl = [leaf for t in terms if t.role == "kl" for leaf in t.leaves]
+    beside = {n for part in model.parts for n in part.addends}  # an exact KL has a prior without what stands beside it
+    kl = [leaf for t in terms if t.role == "kl" for leaf in t.leaves if leaf.node not in beside]
     yield from kl
     rest = [leaf for t in terms if t.role == "reconstruction" for leaf in t.leaves]
     for leaf in rest:

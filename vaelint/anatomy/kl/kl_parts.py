@@ -79,8 +79,13 @@ def _pull_beside(
     facts = measure_kl(gather("kl", own, sites, flow), loss, sites, flow, replay, symbols, source)
     if not facts or any(f.probe.verdict != "exact" for f in facts):
         return None
-    node = gather("other", pulls, sites, flow).core
-    return facts, [PartFact("other", "pull", "", weight_of(pulls[0], loss, replay, symbols), node)]
+    return facts, [_beside("pull", gather("other", pulls, sites, flow), loss, replay, symbols)]
+
+
+def _beside(kind: str, term: Term, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> PartFact:
+    """Addends of a KL's term that are none of the KL's."""
+    weight = weight_of(term.leaves[0], loss, replay, symbols)
+    return PartFact("other", kind, "", weight, term.core, addends=tuple(leaf.node for leaf in term.leaves))
 
 
 def _measured(
@@ -160,7 +165,7 @@ def _taken_apart(
     single = [leaf for leaf in term.leaves if leaf not in mixing]
     penalty = gather("kl", mixing, sites, flow)
     parts = _parts(loose_ends(penalty, loss, sites, flow, replay), site, symbols, fit_covariance, penalty.core)
-    parts = parts or [PartFact("other", "batch", "", weight_of(penalty.leaves[0], loss, replay, symbols), penalty.core)]
+    parts = parts or [_beside("batch", penalty, loss, replay, symbols)]
     if not single:
         return [replace(f, probe=KlProbe("decomposed")) for f in facts], parts
     return measure_kl(gather("kl", single, sites, flow), loss, sites, flow, replay, symbols, source), parts

@@ -128,3 +128,4 @@ class PartFact:
     node: fx.Node | None
     own: tuple[str, ...] = ()  # the dimensions that are its own
     reduction: str = ""  # where no weight of an element says it
+    addends: tuple[fx.Node, ...] = ()  # of a KL's term, those that are this and no part of the KL

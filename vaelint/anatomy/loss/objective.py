@@ -227,11 +227,14 @@ def _under_masks(pair: Pair, flow: Flow) -> list[fx.Node]:
 
 
 def _let_through(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> ReconProbe | None:
-    """The likelihood that elements are weighed with values of the data: where all of these are alike."""
+    """The likelihood that elements are weighed with values of the data: where all of these are alike.
+
+    There any slope is a number times the data: it takes no log-probability to have one.
+    """
     for base in bases(symbols):
         for even in EVENS[:2]:
             probe = probe_recon(fact.pair, term, loss, replay, base, {}, even=even)
-            if probe.kernel not in ("other", "unknown"):
+            if probe.kernel not in ("other", "unknown", "negative_log_probability"):
                 return replace(probe, reason="weighed by values of the data")
     return None
 

@@ -77,7 +77,7 @@ def _without_others(term: Term, mine: list[Leaf], raw: set[fx.Node], flow: Flow)
     left = list(mine)
     for parameter in flow.sorted({p for leaf in mine if not _decoded(leaf, flow) for p in parameters[leaf.node]}):
         using = [leaf for leaf in term.leaves if parameter in parameters[leaf.node]]
-        served = list(dict.fromkeys(_decoded(leaf, flow) for leaf in using if _decoded(leaf, flow)))
+        served = _apart([_decoded(leaf, flow) for leaf in using if _decoded(leaf, flow)])
         alone = [leaf for leaf in using if not _decoded(leaf, flow)]
         own = next((i for i, outputs in enumerate(served) if outputs & raw), None)
         each, rest = divmod(len(alone), len(served)) if served else (0, 1)
@@ -85,6 +85,16 @@ def _without_others(term: Term, mine: list[Leaf], raw: set[fx.Node], flow: Flow)
             others = alone[: own * each] + alone[(own + 1) * each :]
             left = [leaf for leaf in left if leaf not in others]
     return left
+
+
+def _apart(outputs: list[frozenset[fx.Node]]) -> list[frozenset[fx.Node]]:
+    """Sets of outputs, those that share one joined: rate and share of zeros, which some addend reads together, are of one step."""
+    found: list[frozenset[fx.Node]] = []
+    for new in outputs:
+        at = next((i for i, old in enumerate(found) if old & new), len(found))
+        joined = new.union(*(old for old in found if old & new))
+        found = [*(old for old in found[:at] if not old & new), joined, *(old for old in found[at:] if not old & new)]
+    return found
 
 
 def _of_the_same_data(mine: list[Leaf], term: Term, target: fx.Node, flow: Flow) -> list[Leaf]:

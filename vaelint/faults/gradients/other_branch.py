@@ -18,7 +18,7 @@ def reader_in_another_branch(model: Model, values: Collection[fx.Node]) -> str:
     """The function that binds one of some values to a name and reads it only in branches that the step did not take; "" for none."""
     for function, line, idle in _functions_of(model, values):
         for name in _bound_at(function, line):
-            reads = _lines_with(function, name)
+            reads = _reads_of(function, name, line)
             if reads and all(any(low <= read <= high for low, high in idle) for read in reads):
                 return function.name
     return ""
@@ -51,6 +51,17 @@ def _functions_of(model: Model, values: Collection[fx.Node]) -> Iterator[tuple[_
 
 def _bound_at(function: _Function, line: int) -> set[str]:
     return {n.id for s in _statements_at(function, line) for t in s.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+
+
+def _reads_of(function: _Function, name: str, line: int) -> set[int]:
+    """Where a name may be read that the statement at a line has bound: after it (`x = f(x)` reads what it was before), or anywhere in a
+    function that goes round."""
+    lines = _lines_with(function, name)
+    turns = (n for n in ast.walk(function) if isinstance(n, ast.For | ast.AsyncFor | ast.While))
+    if any(n.lineno <= line <= (n.end_lineno or n.lineno) for n in turns):
+        return lines
+    end = max(s.end_lineno or s.lineno for s in _statements_at(function, line))
+    return {read for read in lines if read > end}
 
 
 def _lines_with(function: _Function, name: str) -> set[int]:

@@ -83,8 +83,16 @@ class Elementwise:
         """Whether values of the data alone are made of the target and of another input, element by element: of k out of n, which values k
         may have hangs on n, and n has none that add up. A mask only chooses; a label that picks a parameter meets what is learned."""
         flow, target = self.bench.model.flow, self.at.target
-        others = (set(self.bench.model.record.inputs.values()) & self.inside) - flow.ancestors(target)
-        alike = {n for n in others if _alike(shape(n), target) and n.meta["val"].dtype is not torch.bool}
+        others = set(self.bench.model.record.inputs.values()) - flow.ancestors(target) - {target}
+        alike = {
+            n  # an input, a part of one, or a sum with it: k and n - k may be what is given
+            for n in self.inside - flow.learned
+            if n.op != "get_attr"
+            and _alike(shape(n), target)
+            and n.meta["val"].dtype is not torch.bool
+            and others & (flow.ancestors(n) | {n})
+            and target not in flow.ancestors(n)
+        }
         behind = (flow.ancestors(n) for n in self.inside - flow.learned) if alike else ()
         return any(target in every and alike & every for every in behind)
 

@@ -130,32 +130,34 @@ class _Averages:
 
     def off(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """The numbers of vectors, the codes, and the vector that they were to be; None where they are."""
-        index = self._index[0].meta["val"]
-        if not isinstance(index, torch.Tensor) or index.is_floating_point():
+        index, table = self._index[0].meta["val"], self._table.meta["val"]
+        heads, count = math.prod(table.shape[:-2]), table.shape[-2] if table.dim() > 1 else 0
+        if not isinstance(index, torch.Tensor) or index.is_floating_point() or not count or (heads > 1 and index.shape[0] != heads):
             return None
-        count = self._table.meta["val"].shape[0]
-        places = torch.arange(index.numel(), device=index.device).reshape(index.shape)
-        codes = max(2, min(count, index.numel() // 3))
+        places = torch.arange(index.numel() // heads, device=index.device)
+        codes = max(2, min(count, len(places) // 3))
         spread = (places % codes).to(index.dtype)
         turns = (spread, torch.where(places // codes % 2 == 1, torch.zeros_like(spread), spread))  # other numbers for each code
+        chosen = [turn.repeat(heads).reshape(index.shape) for turn in turns]
         state = {place: self._values[place].detach().clone() for place in self._state}
-        own = _place(self._table.meta["val"])
+        own = _place(table)
         before, two_before, settled = state[own].clone(), state[own].clone(), 0
         for turn in range(_TURNS):
-            state = self._next(state, turns[turn % 2])
+            state = self._next(state, chosen[turn % 2])
             settled = settled + 1 if float((state[own] - two_before).abs().max()) < _SETTLED else 0
             two_before, before = before, state[own].clone()
             if not bool(before.isfinite().all()) or settled > 3:
                 break
         if settled <= 3:
             return None
-        used = torch.bincount(turns[0].flatten(), minlength=count).minimum(torch.bincount(turns[1].flatten(), minlength=count))
-        wanted = torch.full_like(before, self._size)
-        gap = ((before - wanted).abs().amax(1) / self._size)[used > 0]
+        used = torch.bincount(turns[0], minlength=count).minimum(torch.bincount(turns[1], minlength=count))
+        now = before.reshape(heads, count, -1)[:, used > 0]  # each head has codes of its own
+        gap = (now - self._size).abs().amax(-1) / self._size
         varied = len(set(used[used > 0].tolist())) > 1
-        if not varied or not len(gap) or float(gap.min()) < _OFF or float((before.norm(dim=1)[used > 0] - 1).abs().max()) < _ALIKE:
+        if not varied or not gap.numel() or float(gap.min()) < _OFF or float((now.norm(dim=-1) - 1).abs().max()) < _ALIKE:
             return None
-        return used, before, wanted
+        first = before.reshape(heads, count, -1)[0]
+        return used, first, torch.full_like(first, self._size)
 
     def _next(self, state: dict[int, torch.Tensor], chosen: torch.Tensor) -> dict[int, torch.Tensor]:
         env: dict[int, torch.Tensor] = {}
