@@ -237,7 +237,9 @@ class Spread:
         leaves = {h: heads[h].clone().requires_grad_() for h in self.own}
         return self._z({**heads, **{h: v.clone() for h, v in leaves.items()}}, 0.0), list(leaves.values())
 
-    def _shifted(self, heads: Heads, middle: torch.Tensor, leaves: list[torch.Tensor], by: torch.Tensor) -> list[dict[fx.Node, torch.Tensor]]:
+    def _shifted(
+        self, heads: Heads, middle: torch.Tensor, leaves: list[torch.Tensor], by: torch.Tensor
+    ) -> list[dict[fx.Node, torch.Tensor]]:
         """Heads whose mean lies elsewhere, by this much in z, one way and the other."""
         steps = gradients(middle * by, leaves, retain=True)  # the shift in the heads' own layout, where the mean is read as it is
         found = []
