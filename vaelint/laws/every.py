@@ -58,7 +58,7 @@ from vaelint.laws.products import (
 )
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import later_batches, lost_values, own_noise, partners, placed_rows, seen_samples, separate_samples, written_batch
-from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert, unseen_steps
+from vaelint.laws.sequences import attention_masks, averaging_weights, carried_states, computed_steps, own_step, padding_inert, unseen_steps
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
 
@@ -76,6 +76,7 @@ __all__ = [
     "borrowed_spreads",
     "cancelled_gradients",
     "capacity",
+    "carried_states",
     "certain_priors",
     "code_places",
     "column_order",
