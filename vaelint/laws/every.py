@@ -45,7 +45,7 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
-from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
+from vaelint.laws.moments import one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
 from vaelint.laws.products import (
     absent_experts,
@@ -110,6 +110,7 @@ __all__ = [
     "nearest_points",
     "noise_arrives",
     "one_way_gradients",
+    "one_way_priors",
     "other_table",
     "other_units",
     "overwritten_turns",
