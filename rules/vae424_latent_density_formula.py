@@ -4,7 +4,8 @@
 For the hand-written log-densities of z in a Monte Carlo KL or in a mixture prior: where the error in z is that of a
 Gaussian, holds the part in its variance against it. -log N(z; m, s^2) = (z - m)^2 / (2 s^2) + log s + const, so that
 the slope in a log-variance h is (1 - (z - m)^2 / s^2) / 2 times the weight of the error. In a batch's estimate of log q(z) one draw
-is moved: one entry must follow. All follow where the log-sum-exp runs over the draws.
+is moved: one entry must follow. All follow where the log-sum-exp runs over the draws. Of a hierarchy of draws no two may have
+priors that are made of each other.
 
 ## Why is this bad
 log s is what makes the density integrate to 1. Divided by the variance as well, as by a bracket in the wrong place,

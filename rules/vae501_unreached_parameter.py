@@ -6,7 +6,8 @@ called, called with a result that nothing uses, or replaced by another layer tha
 another method of the class uses, or whose result is returned, is only an info. Parameters without `requires_grad`,
 those that the step updates in place, and those behind a `detach` are left alone, but for two kinds: a parameter of
 the model of which only the value is ever used (`self.temperature.item()`), and a prior: a network that outputs a mean
-and a scale of the posterior's shape, which the KL does not use, or detaches. It is reported at the KL.
+and a scale of the posterior's shape, which the KL does not use, or detaches, or that runs without a gradient, as the
+pseudo-inputs of a VampPrior under `no_grad`. It is reported at the KL, or where it is cut off.
 
 ## Why is this bad
 These parameters keep their random initial values. If the layer was meant to do something (a head, an adapter, one of
@@ -55,7 +56,7 @@ def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached]
             continue
         first = prior.layers[0]
         yield Found(
-            model.where(prior.node),
+            prior.place or model.where(prior.node),
             label="the prior's parameters are cut off from the gradient here"
             if prior.cut
             else "holds the posterior against another prior than the one that was computed",

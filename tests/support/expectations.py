@@ -36,6 +36,7 @@ SETS = ("systems", "seeds")  # of fixtures that are no rule's: folders of whole 
 FOUND_BY_THE_PASS = (
     "vae424_latent_density_formula__prior_of_couplings",
     "vae424_latent_density_formula__shares_of_classes",
+    "vae424_latent_density_formula__priors_upwards",
     "vae225",
     "vae228",
     "vae227",
@@ -54,6 +55,7 @@ FOUND_BY_THE_PASS = (
     "vae407_kl_sign__shares",
     "vae419_categorical_kl__over_latents",
     "vae419_categorical_kl__drawn_across",
+    "vae419_categorical_kl__before_the_groups",
     "vae410_swapped_posterior__two_cuts",
     "vae515",
     "vae416_kl_weight_stuck__exchanged",

@@ -118,8 +118,7 @@ def _mended(spread: Spread) -> Exchange | None:
     way = model.flow.sorted(model.flow.ancestors(site.z, stop=ends) - ends)
 
     def holds() -> bool:
-        again = Spread(spread.bench, spread.slice, site)
-        return again.bend > 0 and again.disagreement() is None
+        return Spread(spread.bench, spread.slice, site).agrees
 
     return mending(model.replay, way, holds) or mended_operation(spread.bench.model, spread.slice.term, {*ends, site.z}, holds)
 

@@ -29,6 +29,7 @@ from vaelint.laws.decoding import (
     drawn_targets,
     generated_spread,
     generation,
+    keyed_targets,
     noise_arrives,
     other_units,
     overwritten_turns,
@@ -44,7 +45,7 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
-from vaelint.laws.moments import prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
+from vaelint.laws.moments import one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
 from vaelint.laws.products import (
     absent_experts,
@@ -58,7 +59,7 @@ from vaelint.laws.products import (
 )
 from vaelint.laws.relaxed import gumbel, logistic, relaxations, straight_through
 from vaelint.laws.samples import later_batches, lost_values, own_noise, partners, placed_rows, seen_samples, separate_samples, written_batch
-from vaelint.laws.sequences import attention_masks, averaging_weights, computed_steps, own_step, padding_inert
+from vaelint.laws.sequences import attention_masks, averaging_weights, carried_states, computed_steps, own_step, padding_inert, unseen_steps
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, signals, weight_of_all, weight_twice
 
@@ -76,6 +77,7 @@ __all__ = [
     "borrowed_spreads",
     "cancelled_gradients",
     "capacity",
+    "carried_states",
     "certain_priors",
     "code_places",
     "column_order",
@@ -98,6 +100,7 @@ __all__ = [
     "generation",
     "gumbel",
     "head_columns",
+    "keyed_targets",
     "knowledge",
     "later_batches",
     "logistic",
@@ -107,6 +110,7 @@ __all__ = [
     "nearest_points",
     "noise_arrives",
     "one_way_gradients",
+    "one_way_priors",
     "other_table",
     "other_units",
     "overwritten_turns",
@@ -145,6 +149,7 @@ __all__ = [
     "turns_family",
     "undone_scaling",
     "unread_inputs",
+    "unseen_steps",
     "untrained_prior",
     "weight_of_all",
     "weight_twice",

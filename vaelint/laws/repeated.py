@@ -28,20 +28,21 @@ def places_have_weights(bench: Bench) -> Iterator[Broken]:
         places = [m for m in container if isinstance(m, nn.Module)]  # one may be None
         times = Counter(map(id, places))
         again = [m for m in places if times[id(m)] > 1 and any(True for _ in m.parameters())]
-        span, made = record.births.get(id(container)), record.births.get(id(again[0])) if again else None
-        if span is None or made is None:
+        span, way = record.births.get(id(container)), record.births.around.get(id(again[0]), ()) if again else ()
+        if span is None or not way:
             continue
-        inside = made.file == span.file and span.line <= made.line <= (span.end_line or span.line)
-        if not inside and len(set(map(id, again))) < len({id(m) for m in places if any(True for _ in m.parameters())}):
+        lines = range(span.line, (span.end_line or span.line) + 1)
+        inside = next((place for place in way if place.file == span.file and place.line in lines), None)  # or a function called there
+        if inside is None and len(set(map(id, again))) < len({id(m) for m in places if any(True for _ in m.parameters())}):
             continue  # some places have their own: who made it so had a plan
         count = times[id(again[0])]
         found = Found(
-            made if inside else span,
+            inside or span,
             label=f"one {type(again[0]).__name__} is at {count} places of {path}",
             why="multiplying a list repeats the module, not its constructor: all places have the same weights, and the model has a part "
             "of the parameters that it seems to have",
             help="make one for each place: [Layer() for _ in range(n)]; where the weights are shared on purpose, call one layer in a loop",
-            severity=None if inside else Severity.INFO,
+            severity=None if inside is not None else Severity.INFO,
         )
         yield Broken("layer-repeated", found, "as many modules as places", f"one module at {count} places")
         return

@@ -19,6 +19,7 @@ _BATCH = 2
 _WHOLE = 40  # latents of which all columns of A are asked; of more, a few, where each has its own noise
 _ASKED = 6
 _CHANGES = 8
+_SCREENED = 2  # changes after which what disagrees already is not asked further
 _OFF = 1e-3  # of what the changes of A are worth; the arithmetic is exact to 1e-9
 
 Heads = Mapping[fx.Node, torch.Tensor]
@@ -92,33 +93,51 @@ class Spread:
         Raises ReplayError where the slice does not run.
         """
         start = self._heads(0)
-        if not self.own or not self._is_gaussian() or self._charges_for_others(start) or not self._is_quadratic(start):
+        if not self._is_asked or self._holds_neighbours(start):
             return None
-        if self._holds_neighbours(start):
-            return None
-        columns = self._columns(start)
+        left = self._left(_CHANGES)
+        return left if left > _OFF else None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is the KL of this draw, of what shifts cost both ways: told as early as it can be."""
+        return bool(self.own) and self._is_gaussian and self._left(_SCREENED) <= _OFF and self.bend > 0 and self.disagreement() is None
+
+    @cached_property
+    def _is_asked(self) -> bool:
+        start = self._heads(0)
+        return bool(self.own) and self._is_gaussian and not self._charges_for_others(start) and self._is_quadratic
+
+    def _left(self, changes: int) -> float:
+        """What one weight on log|A| leaves of the two costs over so many changes of the spread, relative to what these are worth."""
+        start, columns = self._heads(0), self._start_columns
+        here, bend, logs_here = self._term(start), self._start_curvature, self._log_det(columns)
         worth, gaps = [], []
-        for k in range(_CHANGES):
+        for k in range(changes):
             changed = self._with_spread(start, 20 + k)
             others = self._columns(changed)
-            shift = 0.5 * (self._curvature(start, others) - self._curvature(start, columns))
-            gaps.append((self._term(changed) - self._term(start) - shift, self._log_det(others) - self._log_det(columns)))
-            worth.append(abs(shift) + abs(self._term(changed) - self._term(start)))
+            shift, cost = 0.5 * (self._curvature(start, others) - bend), self._term(changed) - here
+            gaps.append((cost - shift, self._log_det(others) - logs_here))
+            worth.append(abs(shift) + abs(cost))
         gap, logs = (torch.tensor(v, dtype=torch.float64) for v in zip(*gaps, strict=True))
         size = max(worth)
         if not size > 1e-9 or not bool(gap.isfinite().all() and logs.isfinite().all()):
-            return None  # neither mean nor spread costs anything: other rules speak of that
+            return 0.0  # neither mean nor spread costs anything: other rules speak of that
         weight = -float((gap * logs).sum() / (logs * logs).sum()) if float(logs.abs().max()) > 1e-9 else 0.0
-        left = float((gap + weight * logs).abs().max()) / size
-        return left if left > _OFF else None
+        return float((gap + weight * logs).abs().max()) / size
 
     @property
     def bend(self) -> float:
         """What shifts of the mean by the draw's own columns, both ways, cost; 0 where the draw or the term is not of that kind."""
-        start = self._heads(0)
-        if not self.own or not self._is_gaussian() or not self._is_quadratic(start):
-            return 0.0
-        return self._curvature(start, self._columns(start))
+        return self._start_curvature if self.own and self._is_gaussian and self._is_quadratic else 0.0
+
+    @cached_property
+    def _start_columns(self) -> dict[int, torch.Tensor]:
+        return self._columns(self._heads(0))
+
+    @cached_property
+    def _start_curvature(self) -> float:
+        return self._curvature(self._heads(0), self._start_columns)
 
     def _holds_neighbours(self, heads: Heads) -> bool:
         """Whether each element of the draw is held to another element's posterior, as a filter's to that of the step before.
@@ -161,6 +180,7 @@ class Spread:
         z: torch.Tensor = replay([self.site.z], {**held, **heads, **given}, self.sizes, attached=True)[self.site.z]
         return z
 
+    @cached_property
     def _is_gaussian(self) -> bool:
         """One noise of z's shape, of unit scale, that z is affine in."""
         if len(self.site.noise) != 1:
@@ -212,20 +232,28 @@ class Spread:
         out = self.bench.model.replay([self.slice.loss], {**self._upper, **overrides}, self.sizes)[self.slice.loss]
         return float(out.double().sum())
 
-    def _shifted(self, heads: Heads, by: torch.Tensor) -> dict[fx.Node, torch.Tensor]:
-        """Heads whose mean lies elsewhere, by this much in z."""
+    def _mean(self, heads: Heads) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The mean of the draw, with the heads that it has a gradient in."""
         leaves = {h: heads[h].clone().requires_grad_() for h in self.own}
-        middle = self._z({**heads, **{h: v.clone() for h, v in leaves.items()}}, 0.0)
-        steps = gradients(middle * by, list(leaves.values()))  # the shift in the heads' own layout, where the mean is read as it is
-        moved = {**heads, **{h: heads[h] + g for h, g in zip(self.own, steps, strict=True) if g is not None}}
-        if not torch.allclose(self._z(moved, 0.0) - self._z(heads, 0.0), by, atol=1e-9):
-            raise ReplayError("the mean is bent on its way")
-        return moved
+        return self._z({**heads, **{h: v.clone() for h, v in leaves.items()}}, 0.0), list(leaves.values())
+
+    def _shifted(
+        self, heads: Heads, middle: torch.Tensor, leaves: list[torch.Tensor], by: torch.Tensor
+    ) -> list[dict[fx.Node, torch.Tensor]]:
+        """Heads whose mean lies elsewhere, by this much in z, one way and the other."""
+        steps = gradients(middle * by, leaves, retain=True)  # the shift in the heads' own layout, where the mean is read as it is
+        found = []
+        for sign in (1.0, -1.0):
+            moved = {**heads, **{h: heads[h] + sign * g for h, g in zip(self.own, steps, strict=True) if g is not None}}
+            if not torch.allclose(self._z(moved, 0.0) - middle.detach(), sign * by, atol=1e-9):
+                raise ReplayError("the mean is bent on its way")
+            found.append(moved)
+        return found
 
     def _curvature(self, heads: Heads, columns: Mapping[int, torch.Tensor]) -> float:
         """What shifts of the mean by each column cost: second differences of the term, added up."""
-        here = self._term(heads)
-        steps = ((self._shifted(heads, c), self._shifted(heads, -c)) for c in columns.values() if bool((c != 0).any()))
+        here, (middle, leaves) = self._term(heads), self._mean(heads)
+        steps = (self._shifted(heads, middle, leaves, c) for c in columns.values() if bool((c != 0).any()))
         return sum(self._term(up) + self._term(down) - 2 * here for up, down in steps)
 
     def _charges_for_others(self, heads: Heads) -> bool:
@@ -266,12 +294,14 @@ class Spread:
         held = {n: torch.full(self.bench.model.replay.shape_of(n, self.sizes), 0.3, dtype=torch.float64) for n in self.slice.others}
         return float(self.bench.model.replay([node], {**self._upper, **held, **heads}, self.sizes)[node].double().sum())
 
-    def _is_quadratic(self, heads: Heads) -> bool:
+    @cached_property
+    def _is_quadratic(self) -> bool:
         """Whether the term is a parabola in the mean, here and elsewhere: no floor, no ceiling, no absolute value."""
+        heads = self._heads(0)
         by = torch.zeros(self._z(heads, 0.0).shape, dtype=torch.float64)
         by[0].view(-1)[self._places(by[0].numel())[0]] = 1.0
         one = {0: by}
-        far = self._shifted(heads, 3 * by)
+        far = self._shifted(heads, *self._mean(heads), 3 * by)[0]
         near, twice, away = self._curvature(heads, one), self._curvature(heads, {0: 2 * by}), self._curvature(far, one)
         size = max(abs(near), abs(away))
         return size > 1e-12 and abs(near - away) < 1e-6 * size and abs(twice - 4 * near) < 1e-5 * abs(twice)

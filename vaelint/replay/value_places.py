@@ -23,3 +23,8 @@ def places_of(read: Callable[[torch.Tensor], torch.Tensor], base: torch.Tensor) 
         known &= (got == off) | (got == on)
         places += (got == on).long() << bit
     return torch.where(known, places, -1)
+
+
+def places_to_ask(count: int) -> list[int]:
+    """A few of the places of a flat target, in the order of its samples and their steps: both ends, and steps within samples."""
+    return sorted({at % count for at in (0, count // 2, count // 2 + 1, count // 3 + 2, count - 1)}) if count else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 
 from torch import fx
 
 from vaelint.core.reach import walked
 from vaelint.record import ops
-from vaelint.record.record import Record
+from vaelint.record.record import Record, shape
 from vaelint.trace.lift import SymbolPower
 
 _REDUCES = ops.LINEAR_REDUCE | ops.LOSSES | {"einsum"}
@@ -25,6 +26,18 @@ def averaging(chain: Iterable[fx.Node], record: Record, symbols: Collection[str]
     nodes = list(chain)
     means = (n for n in reversed(nodes) if _averages(n) and any(_removes(n, record, s) for s in symbols))
     return next(means, None) or next((n for n in nodes if divides_by(n, record, symbols)), None)
+
+
+def averaging_more(chain: Iterable[fx.Node], record: Record) -> fx.Node | None:
+    """The innermost mean over more than the batch, where the shapes' texts have lost the names of the dimensions."""
+    batch = record.sizes.get("B", 1)
+    return next((n for n in reversed(list(chain)) if _averages(n) and _terms(n) > batch), None)
+
+
+def _terms(node: fx.Node) -> float:
+    """How many elements of its first operand make one of a reduction."""
+    given = next(iter(ops.value_inputs(node)), node)
+    return math.prod(shape(given)) / max(1, math.prod(shape(node)))
 
 
 def outermost_average(chain: Iterable[fx.Node], record: Record, symbol: str) -> fx.Node | None:

@@ -17,6 +17,7 @@ from vaelint.core.reach import reachable, walked
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
+from vaelint.record.record import shape
 
 Role = Literal["reconstruction", "kl", "prior", "mixed", "vq", "discrepancy", "other", "constant"]
 
@@ -340,7 +341,7 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     decoded, at_z, at_heads = bool(front & layered), bool(front & z), bool(front & heads)
     data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
     if decoded:
-        data += leaf.factors  # x * log(y): the target stands beside the addend
+        data += [f for f in leaf.factors if not (at_heads or at_z) or shape(f) == shape(leaf.node)]  # x * log(y): the target is beside
     if at_z or at_heads:
         data = compared(leaf.node, leaf.frontier, data, flow, chosen=at_heads and not decoded)
     if not z and not heads:

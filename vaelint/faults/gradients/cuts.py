@@ -207,14 +207,14 @@ def _one_a_line(model: Model, cuts: list[Cut]) -> list[Cut]:
     kept: dict[object, Cut] = {}
     for cut in cuts:
         if cut.how == "no_grad" and "no_grad" not in kept:
-            cut = replace(cut, place=_silenced(model, cut.node))
+            cut = replace(cut, place=silenced(model, cut.node))
         place = span(cut.node)
         key = "no_grad" if cut.how == "no_grad" else (place.file, place.line) if place else None
         kept.setdefault(key, cut)
     return list(kept.values())
 
 
-def _silenced(model: Model, node: fx.Node) -> Span | None:
+def silenced(model: Model, node: fx.Node) -> Span | None:
     """What was run without a gradient: the decorator of a function that says so, else the expression on the way to a node in the innermost
     function that also makes values with one."""
     stack: tuple[Span, ...] = node.meta.get("stack") or ()

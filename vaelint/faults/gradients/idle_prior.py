@@ -8,6 +8,8 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
+from vaelint.faults.gradients.cuts import silenced
 from vaelint.faults.gradients.unreached import Unreached, left_out
 from vaelint.late import dataclass
 from vaelint.record import ops
@@ -24,6 +26,7 @@ class IdlePrior:
     node: fx.Node
     layers: tuple[Unreached, ...]
     cut: bool  # at `node`; else `node` is the KL that leaves them out
+    place: Span | None = None  # what was run without a gradient
 
 
 def idle_priors(model: Model) -> list[IdlePrior]:
@@ -41,11 +44,14 @@ def idle_priors(model: Model) -> list[IdlePrior]:
             found.append(IdlePrior(core, mine, False))
             break
     cuts: dict[object, tuple[fx.Node, list[Unreached]]] = {}
+    sizes = {shape(site.mu)[-1:] for _, site in kls if site.mu is not None}
     for layer in left:
-        place = _cut(model, layer, {leaf.node for t in model.terms_of("kl") if t.detached is None for leaf in t.leaves})
+        place = _cut(model, layer, {leaf.node for t in model.terms_of("kl") if t.detached is None for leaf in t.leaves}, sizes)
         if layer.cut and place is not None:
             cuts.setdefault(span(place), (place, []))[1].append(layer)
-    return found + [IdlePrior(place, tuple(layers), True) for place, layers in cuts.values()]
+    return found + [
+        IdlePrior(node, tuple(layers), True, silenced(model, node) if node.meta.get("no_grad") else None) for node, layers in cuts.values()
+    ]
 
 
 def _nodes(model: Model, layer: Unreached) -> set[fx.Node]:
@@ -78,11 +84,17 @@ def _is_spare(model: Model, layer: Unreached, left: list[Unreached]) -> bool:
     return bool(parent) and not beside and any(n.startswith(f"{parent}.") for n in gradients_of(model).reached)
 
 
-def _cut(model: Model, layer: Unreached, kl: set[fx.Node]) -> fx.Node | None:
-    """The detach through which a layer's values, and no draw, reach a KL that has a gradient."""
+def _cut(model: Model, layer: Unreached, kl: set[fx.Node], latents: set[tuple[int, ...]]) -> fx.Node | None:
+    """Where a layer's values, and no draw, leave the gradient on their way to a KL that has one.
+
+    What no data went into counts where it was run without a gradient, as the pseudo-inputs of a VampPrior, or where it has the size of
+    the latent: a number that is held, as a temperature, is no prior. Nor is what a prior's own layers read, as features of a backbone.
+    """
     carries, below = gradients_of(model).carries, model.flow.descendants(*_nodes(model, layer))
-    for node in model.flow.sorted(below & model.flow.ancestors(*kl)):
-        cut = ops.op(node) in ("detach", "data") and any(carries(n) for n in ops.value_inputs(node))
-        if cut and node not in model.flow.noisy and node in model.flow.data:
+    way = model.flow.sorted(below & model.flow.ancestors(*kl))
+    for node in way:
+        silent = bool(node.meta.get("no_grad")) and not any(ops.op(n) in ops.LAYERS and carries(n) for n in way)
+        cut = (silent or ops.op(node) in ("detach", "data")) and any(carries(n) for n in ops.value_inputs(node))
+        if cut and node not in model.flow.noisy and (silent or node in model.flow.data or shape(node)[-1:] in latents):
             return node
     return None

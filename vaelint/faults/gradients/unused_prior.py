@@ -114,14 +114,25 @@ def _gives_moments(model: Model, layer: Unreached, size: Sequence[int]) -> bool:
     nodes = [n for n in model.record.graph.nodes if n.op == "get_attr" and n.meta.get("parameter") in names]
     if not nodes:
         module = model.record.model.get_submodule(layer.path) if "." not in layer.path and layer.path not in names else None
-        widths = [m.out_features for m in module.modules() if isinstance(m, torch.nn.Linear)] if module is not None else []
-        return bool(widths) and len(size) == 2 and widths[-1] == 2 * size[-1] and _only_drawn_with(model, layer.path)
+        layers = [m for m in module.modules() if isinstance(m, torch.nn.Linear)] if module is not None else []
+        return len(size) == 2 and _puts_out_twice(layers, size[-1]) and _only_drawn_with(model, layer.path)
     below = model.flow.descendants(*nodes) - model.reaching_loss
     alike = {n for n in below if ops.op(n) in ops.SELECT | ops.LAYERS and shape(n) == tuple(size) and n in model.flow.data}
     whole = {n for n in below if ops.op(n) in ops.LAYERS and math.prod(shape(n)) == 2 * math.prod(size)}
     if len(alike) == 1 and not whole and layer.path and not model.flow.noisy & alike:
         return _drawn_with_elsewhere(model, layer.path)  # the mean alone, of a prior with a fixed scale
     return len(alike) > 1 and (bool(whole) or _of_two_layers(alike))
+
+
+def _puts_out_twice(layers: list[torch.nn.Linear], width: int) -> bool:
+    """Whether the last layer of a module that this step does not run gives two values of a width, or the last two one each."""
+    if not layers:
+        return False
+    last, before = layers[-1], layers[-2:][0]
+    beside = before is not last and (before.in_features, before.out_features) == (last.in_features, last.out_features)
+    if beside and last.out_features == width:
+        return True
+    return last.out_features == 2 * width and (not beside or last.in_features == last.out_features)
 
 
 def _of_two_layers(nodes: set[fx.Node]) -> bool:

@@ -12,7 +12,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
-from vaelint.anatomy.loss.reducers import averaging, keeps_another, outermost_average, summing
+from vaelint.anatomy.loss.reducers import averaging, averaging_more, keeps_another, outermost_average, summing
 from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.reconstruction.learned_scale import scale_addends
@@ -336,4 +336,5 @@ def _recon_reducer(beta: Beta, record: Record, symbols: Collection[str]) -> fx.N
     pair = beta.recon.pair
     if ops.op(pair.meet) in ops.LOSSES and pair.meet.kwargs.get("reduction", "mean") == "mean":
         return pair.meet
-    return averaging((*pair.leaf.chain, pair.leaf.node), record, symbols) or pair.meet
+    links = (*pair.leaf.chain, pair.leaf.node)
+    return averaging(links, record, symbols) or averaging_more(links, record) or pair.meet

@@ -27,7 +27,7 @@ from vaelint.faults.likelihood.likelihood_claims import (
 )
 from vaelint.faults.likelihood.likelihood_gradients import family_slope, recon_slope
 from vaelint.record import ops
-from vaelint.replay.value_places import places_of
+from vaelint.replay.value_places import places_of, places_to_ask
 
 _KERNEL_OF = {
     "binary_cross_entropy": "bce",
@@ -299,7 +299,7 @@ def target_leak(trial: Trial, claim: TargetLeak) -> Verdict:
     before, moves = rows(base), list[float]()
     if len(before) != len(places):
         raise CannotMeasureError("logits and target do not match one to one")
-    for at in sorted({0, len(places) // 2, len(places) - 1}):
+    for at in places_to_ask(len(places)):
         index = int(places[at])
         others = base[base != base.view(-1)[index]] if 0 <= index < base.numel() else base[:0]
         if not others.numel():

@@ -18,7 +18,7 @@ from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 from vaelint.replay.replay import ReplayError
-from vaelint.replay.value_places import places_of
+from vaelint.replay.value_places import places_of, places_to_ask
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -73,6 +73,9 @@ def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node |
         n: not torch.equal(before[n].select(axis, 1), after[n].select(axis, 1)) for n in nodes for axis in (shape(n).index(length, 1),)
     }
     clean = {n for n in nodes if not moved[n] and not torch.equal(before[n], after[n])}  # the token is at another place of it
+    first = next((n for n in nodes if n in clean), None)
+    if first is not None and not torch.equal(*(v[first].select(shape(first).index(length, 1), 0) for v in (before, after))):
+        return _cut_from(model, tokens, first)  # it comes a place too early: what reads it is not to blame
     enters = next((n for n in nodes if moved[n] and clean & model.flow.ancestors(n)), None)
     if enters is None:  # no place was ever without its token: it is handed over
         return _cut_from(model, tokens, nodes[0]) if nodes and moved[nodes[0]] else None
@@ -88,8 +91,11 @@ def _by_place(target: fx.Node) -> fx.Node | None:
 
 def _cut_from(model: Model, tokens: fx.Node, read: fx.Node) -> fx.Node | None:
     """The whole numbers that the decoder's first layer reads, where something was done to make them of the input."""
-    given = [n for n in read.all_input_nodes if n is not tokens and n in model.flow.descendants(tokens)]
-    return given[0] if len(given) == 1 and shape(given[0]) and not given[0].meta["val"].is_floating_point() else None
+    behind = model.flow.ancestors(read) & model.flow.descendants(tokens)
+    tensors = [n for n in (*behind, read) if isinstance(n.meta.get("val"), torch.Tensor)]
+    real = {n for n in tensors if n.meta["val"].is_floating_point()}
+    given = [n for n in tensors if n not in real and n is not tokens and shape(n) and real & set(model.flow.users.get(n, ()))]
+    return given[0] if len(given) == 1 else None
 
 
 def where_it_is_handed(model: Model, fact: ReconFact, tokens: fx.Node) -> Span | None:
@@ -189,23 +195,25 @@ def own_step_shown(
     """How far a prediction moves with its own target, where steps along an axis are predicted from those before them; None elsewhere.
 
     `places` says for each prediction which element of `base` is its target. What sees later steps as well, as a skip connection does or
-    a normalisation of the whole series, is no such decoder, nor is what sees one step alone.
+    a normalisation of the whole series, is no such decoder, nor is what sees one step alone. Where every step comes one place too early,
+    and moves all that follow, it was shown the wrong way round.
     """
     before = predict(base)
     if before.shape != places.shape or before.shape[axis] < 4 or bool((places < 0).any()):
         return None
-    own = 0.0
+    own, early = 0.0, list[bool]()
     for t in range(1, min(before.shape[axis] - 1, 12)):
         at = tuple(t if d == axis else 0 for d in range(before.dim()))
         changed = base.clone()
         changed.view(-1)[int(places[at])] += 0.7
         moved = (predict(changed) - before).abs()
         steps = moved.movedim(axis, 0).flatten(1).amax(1)
-        if float(steps[:t].max()) > tolerance:
+        early.append(float(steps[t - 1]) > tolerance)
+        if any(float(s) > tolerance for s in steps[: t - early[-1]]) or (early[-1] and float(steps[t:].min()) <= tolerance):
             return None
         if float(steps[t + 1 :].max()) > tolerance:
             own = max(own, float(moved[at]))
-    return own if own > tolerance else None
+    return own if own > tolerance and len(set(early)) == 1 else None
 
 
 def _leaks(model: Model, fact: ReconFact, node: fx.Node, cut: set[fx.Node]) -> bool:
@@ -221,7 +229,7 @@ def _leaks(model: Model, fact: ReconFact, node: fx.Node, cut: set[fx.Node]) -> b
         if before.shape[0] != len(places):
             return False
         moved = []
-        for p in {0, len(places) // 2, len(places) - 1}:
+        for p in places_to_ask(len(places)):
             changed = base.clone()
             index = int(places[p])
             if not 0 <= index < base.numel() or top < 1:

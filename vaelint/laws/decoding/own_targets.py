@@ -27,7 +27,7 @@ def a_decoder_has_one_target(bench: Bench) -> Iterator[Broken]:
     """Comparisons of what one last layer puts out with one input."""
     held: dict[str, dict[fx.Node, list[ReconFact]]] = {}
     for fact in bench.model.recons:
-        decoder, target = _last_layer(bench, fact), _input(bench, fact)
+        decoder, target = last_layer(bench, fact), input_of(bench, fact)
         if decoder is not None and target is not None:
             held.setdefault(decoder, {}).setdefault(target, []).append(fact)
     if len(held) < 2 or any(not targets for targets in held.values()):
@@ -52,7 +52,7 @@ def _are_encoded_alike(bench: Bench, inputs: list[fx.Node]) -> bool:
     return False
 
 
-def _last_layer(bench: Bench, fact: ReconFact) -> str | None:
+def last_layer(bench: Bench, fact: ReconFact) -> str | None:
     """The name of the weight of the one layer that a reconstruction leaves last."""
     flow = bench.model.flow
     layers = {n for n in flow.ancestors(fact.pair.recon) if ops.op(n) in ops.LAYERS and ops.uses_parameter(n)}
@@ -61,7 +61,7 @@ def _last_layer(bench: Bench, fact: ReconFact) -> str | None:
     return names[0] if names else None
 
 
-def _input(bench: Bench, fact: ReconFact) -> fx.Node | None:
+def input_of(bench: Bench, fact: ReconFact) -> fx.Node | None:
     """The one input that a target is made of."""
     target = fact.pair.target
     if target is None or target in bench.model.flow.learned:
@@ -79,7 +79,7 @@ def _of_two(bench: Bench, decoder: str, facts: list[ReconFact]) -> Broken:
         why="each decoder learns a blend of all modalities, and none learns its own",
         help="hold each decoder to its own modality, whichever encoder the code came from",
     )
-    names = " and ".join(str(t.meta["input"]) for f in facts if (t := _input(bench, f)) is not None)
+    names = " and ".join(str(t.meta["input"]) for f in facts if (t := input_of(bench, f)) is not None)
     return Broken(
         "wrong-target", found, "each decoder is held to one input", f"{decoder} is held to {names}, which other decoders have as well"
     )

@@ -174,6 +174,14 @@ def _where_both_are_known(model: Model, met: fx.Node, way: fx.Node, held: list[f
     return here[len(here) - len(there)] if 0 < len(there) < len(here) else None
 
 
+def _left_out(model: Model, fact: ReconFact, way: fx.Node) -> bool:
+    """Whether a draw of the size of what goes past the draws is decoded by nothing: that was handed on in its place."""
+    flow, below = model.flow, model.flow.ancestors(fact.pair.recon)
+    unread = [n for n in flow.order if n in flow.noisy and n not in flow.pure_noise and not n.users]
+    draws = (*(s.z for s in (*model.sites, *model.idle_sites)), *unread)
+    return any(shape(z) == shape(way) and z not in below for z in draws)
+
+
 def _made_for_the_decoder(model: Model, way: fx.Node, draws: list[fx.Node]) -> Span | None:
     """Where what goes past the draw is computed, by layers whose results the codes are not made of: in the function that the two share."""
     flow = model.flow
@@ -193,7 +201,8 @@ def _copied(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node], ran
     way = next((i for n in met[:1] for i in n.all_input_nodes if i in past), None)
     handed = _where_both_are_known(model, past_codes, way, draws) if past_codes and way is not None else None
     if handed is None and way is not None and past_codes is None:
-        handed = _made_for_the_decoder(model, way, draws)
+        idle = _left_out(model, fact, way)
+        handed = _where_both_are_known(model, met[0], way, draws) if idle else _made_for_the_decoder(model, way, draws)
     found = Found(
         handed or model.where(met[0] if met else fact.pair.recon),
         label=f"brings {data.name} to the decoder past the draw",

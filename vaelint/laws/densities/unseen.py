@@ -20,7 +20,7 @@ from vaelint.laws.law import Broken, law
 from vaelint.laws.relaxed.relaxations import classes_of_shares
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.record.walk import forward
+from vaelint.record.walk import behind, forward
 from vaelint.rule import Found
 
 _NORMALISES = frozenset({"softmax", "log_softmax", "logsumexp", "sigmoid", "logsigmoid"})
@@ -32,25 +32,31 @@ _MOVED = 1e-3
 def kl_sees_what_is_drawn(bench: Bench) -> Iterator[Broken]:
     """Posteriors of classes. Bounded scores, and penalties on the scores themselves, are other terms than the KL; shares given for
     scores are the affair of `relaxed-draws-get-logits`."""
+    flow = bench.model.flow
     for site in bench.model.sites:
-        scores = site.mu
-        if (
-            site.kind != "categorical"
-            or classes_of_shares(bench, site)
-            or scores is None
-            or not bench.knows(scores)
-            or not bench.knows(site.z)
-        ):
+        if site.kind != "categorical" or classes_of_shares(bench, site) or site.mu is None or not bench.knows(site.z):
             continue
         for term in bench.model.terms:
-            if term.role != "kl" or term.detached is not None or term.core is None or scores not in bench.model.flow.ancestors(term.core):
+            if term.role != "kl" or term.detached is not None or term.core is None:
                 continue
-            draw = _draw(bench, site)
-            found = _moves(bench, draw, scores, term)
+            scores = site.mu if site.mu in flow.ancestors(term.core) else _laid_out_otherwise(bench, site.mu)
+            if scores is None or not bench.knows(scores) or scores not in flow.ancestors(term.core):
+                continue
+            draw, size = _draw(bench, site), bench.value(site.mu).shape
+            found = _moves(bench, draw, scores, size, term)
             if found is not None:
                 node, axis, moved = found
-                yield _other(bench, site, draw if _counts_other_classes(bench, scores, term, axis) else node, draw, axis, moved)
+                yield _other(bench, site, draw if _counts_other_classes(bench, scores, size, term, axis) else node, draw, axis, moved)
                 return
+
+
+def _laid_out_otherwise(bench: Bench, scores: fx.Node) -> fx.Node | None:
+    """What scores were before they were laid out along their axes, with all elements in the same order."""
+    root = behind(scores, ops.SHAPE)
+    if root is scores or not bench.knows(root) or not bench.knows(scores):
+        return None
+    before, after = bench.value(root), bench.value(scores)
+    return root if before.numel() == after.numel() and torch.equal(before.reshape(after.shape), after) else None
 
 
 def _draw(bench: Bench, site: Site) -> fx.Node:
@@ -60,28 +66,30 @@ def _draw(bench: Bench, site: Site) -> fx.Node:
     return site.z if normalised is None else normalised
 
 
-def _counts_other_classes(bench: Bench, scores: fx.Node, term: Term, axis: int) -> bool:
+def _counts_other_classes(bench: Bench, scores: fx.Node, laid_out: torch.Size, term: Term, axis: int) -> bool:
     """Whether the KL is 0 for equal scores, so that its classes are as many as its log K says, and are not those of the draw's axis."""
     core, val = term.core, bench.value(scores)
     assert core is not None
-    if all(n == val.shape[axis] for n in val.shape[1:]):
+    if all(n == laid_out[axis] for n in laid_out[1:]):
         return False
     usual, equal = (bench.after({scores: new}, [core]).get(core) for new in (val.clone(), torch.zeros_like(val)))
     return usual is not None and equal is not None and float(equal.abs().max()) < _MOVED * float(usual.abs().max())
 
 
-def _moves(bench: Bench, draw: fx.Node, scores: fx.Node, term: Term) -> tuple[fx.Node, int, float] | None:
-    """The axis along which a constant moves the KL and not the draw, by how much, and the first value that it moves besides the scores."""
+def _moves(bench: Bench, draw: fx.Node, scores: fx.Node, laid_out: torch.Size, term: Term) -> tuple[fx.Node, int, float] | None:
+    """The axis of the scores, as they are laid out for the draw, along which a constant moves the KL and not the draw; by how much, and the
+    first value that it moves besides the scores."""
     core, val = term.core, bench.value(scores)
     assert core is not None
-    if _is_normalised(val):
+    if _is_normalised(val.reshape(laid_out)):
         return None  # log-probabilities: moved by a constant they are no distribution any more
     between = _between(bench, scores, core, draw)
     before = bench.after({scores: val.clone()}, [draw, core, *between])
-    for axis in range(1, val.dim()):
+    for axis in range(1, len(laid_out)):
         generator = torch.Generator().manual_seed(axis)
-        size = [1 if d == axis else n for d, n in enumerate(val.shape)]
-        after = bench.after({scores: val + 2 * torch.randn(size, generator=generator).to(val)}, [draw, core, *between])
+        size = [1 if d == axis else n for d, n in enumerate(laid_out)]
+        new = val.reshape(laid_out) + 2 * torch.randn(size, generator=generator).to(val)
+        after = bench.after({scores: new.reshape(val.shape)}, [draw, core, *between])
         if any(n not in before or n not in after for n in (draw, core)) or differ(before[draw], after[draw]) > _SAME:
             continue
         moved = differ(before[core], after[core])

@@ -4,6 +4,8 @@ Intervention: one sample of one input takes the values of another, then the same
 meet, both move the same row. Where the rows of one were picked in another order on the way and those of the other were not, each
 sample gets another one's label, condition, mask or length.
 
+Where a batch goes in parts, as halves, each part is asked: what a sample moves in it, a row or none, both inputs move.
+
 Exempt is what has a purpose: an input that also comes in its own order (mixup, contrastive negatives, the permuted draws of a critic), rows
 that are put back later on, and batches that are a graph.
 """
@@ -50,10 +52,13 @@ def rows_keep_their_partners(bench: Bench) -> Iterator[Broken]:
         if _is_put_back(bench, pick, same) or _comes_in_its_own_order(bench, pick, same):
             continue
         for seat in bench.seats:
-            if any(seat.node in flow.ancestors(*p.all_input_nodes[:1]) for p in same) or (meet := _meet(bench, pick, seat, same)) is None:
+            if any(seat.node in flow.ancestors(*p.all_input_nodes[:1]) for p in same):
                 continue
-            if (other := _rows(bench, seat, meet[1])) is not None and other != orders[pick]:
-                yield _broken(bench, pick, seat, meet[0])
+            meet = _meet(bench, pick, seat, same)
+            apart = (other := _rows(bench, seat, meet[1])) is not None and other != orders[pick] if meet is not None else None
+            node = meet[0] if meet is not None and apart else _meet_in_parts(bench, pick, seat) if meet is None else None
+            if node is not None:
+                yield _broken(bench, pick, seat, node)
                 return
 
 
@@ -93,7 +98,8 @@ def _order(bench: Bench, pick: fx.Node, of: int | None = None) -> Order | None:
     return _rows(bench, seats[0], pick if of is None else source) if len(seats) == 1 else None
 
 
-def _rows(bench: Bench, seat: Seat, node: fx.Node) -> Order | None:
+def _rows(bench: Bench, seat: Seat, node: fx.Node, *, of_a_part: bool = False) -> Order | None:
+    """The row that each exchanged sample of an input moves; of a part of the batch, -1 for samples that are in another part."""
     axis = bench.batch_axis(node) or 0
     found = []
     try:
@@ -106,7 +112,8 @@ def _rows(bench: Bench, seat: Seat, node: fx.Node) -> Order | None:
             found.append(next(iter(moved), -1))
     except (CannotMeasureError, KeyError):
         return None
-    return tuple(found) if -1 not in found and len(set(found)) == len(found) else None
+    known = [row for row in found if row >= 0]
+    return tuple(found) if (of_a_part or len(known) == len(found)) and len(set(known)) == len(known) else None
 
 
 def _is_put_back(bench: Bench, pick: fx.Node, same: set[fx.Node]) -> bool:
@@ -116,7 +123,7 @@ def _is_put_back(bench: Bench, pick: fx.Node, same: set[fx.Node]) -> bool:
     made = flow.descendants(*orders) | orders
     later = flow.descendants(pick) - same
     return any(
-        any(i in made and i not in later for i in n.all_input_nodes)
+        any(i in made and i not in later | same for i in n.all_input_nodes)
         and (ops.op(n) in _PICKS or "index" in ops.op(n) or "scatter" in ops.op(n))
         for n in later
     )
@@ -141,6 +148,29 @@ def _meet(bench: Bench, pick: fx.Node, seat: Seat, same: set[fx.Node]) -> tuple[
         if any(n in mine and n in theirs for n in node.all_input_nodes):
             return None
     return None
+
+
+def _meet_in_parts(bench: Bench, pick: fx.Node, seat: Seat) -> fx.Node | None:
+    """Where a part of what was picked meets a part of another input, and a sample of one is not in the row of the same sample."""
+    flow = bench.model.flow
+    mine, theirs = flow.descendants(pick), flow.descendants(seat.node)
+    own = next(s for s in bench.seats if s.node in flow.ancestors(pick))
+    for node in flow.sorted(mine & theirs & bench.model.reaching_loss):
+        sides = [n for n in node.all_input_nodes if n in mine | theirs and not (n in mine and n in theirs) and _is_a_part(bench, n)]
+        picked, other = (next((n for n in sides if n in side), None) for side in (mine, theirs))
+        if picked is None or other is None or bench.value(picked).shape[0] != bench.value(other).shape[0]:
+            continue
+        both = (_rows(bench, own, picked, of_a_part=True), _rows(bench, seat, other, of_a_part=True))
+        if all(rows is not None and max(rows) >= 0 for rows in both):
+            return node if both[0] != both[1] else None
+    return None
+
+
+def _is_a_part(bench: Bench, node: fx.Node) -> bool:
+    """Whether a value has fewer rows than there are samples, along its first axis."""
+    if not bench.knows(node) or bench.batch_axis(node) or not bench.value(node).dim():
+        return False
+    return 1 < bench.value(node).shape[0] < (bench.base.batch or 0)
 
 
 def _broken(bench: Bench, pick: fx.Node, seat: Seat, meet: fx.Node) -> Broken:

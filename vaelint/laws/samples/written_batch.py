@@ -1,7 +1,8 @@
 """Law D2: the batch is left alone. What is written into a second name of the data is written into the data.
 
 Observed on the real run: what an input was when the step was handed it, and what it is where the reconstruction is held to it. A draw that
-the code writes into `noisy`, where `noisy` is the data itself and no copy, stands in the target too.
+the code writes into `noisy`, where `noisy` is the data itself and no copy, stands in the target too. The same of what the step makes of
+its inputs without layers and draws, as the tokens with a first one in front: a part of it that is handed on is the same memory.
 """
 
 from __future__ import annotations
@@ -49,23 +50,28 @@ def batches_are_left_alone(bench: Bench) -> Iterator[Broken]:
 
     Exempt is a change under the data's own name: whoever writes `x.mul_(mask)` and compares with `x` has said so.
     """
-    written = next(_writings(bench), None)
-    if written is None:
+    first = next(((written, share) for written in _writings(bench) if (share := _share(bench, written)) > _TINY), None)
+    if first is None:
         return
-    share = _exchanged(bench, written) if written.listed else _change(bench, written.entry)
-    if share <= _TINY:
-        return
+    written, share = first
     model = bench.model
     found = Found(
         model.where(written.change),
         label=f"{written.alias} is {written.name} itself, not a copy: {written.name} is changed too",
         labels=model.labels((written.fact.pair.meet, f"compared with {written.name} as it is now")),
-        why="the reconstruction is held to the corrupted data: the model is rewarded for reproducing what was to be removed, "
-        "and the caller's batch is changed",
+        why="the reconstruction is held to the corrupted data: the model is rewarded for reproducing what was to be removed"
+        + (", and the caller's batch is changed" if written.entry in _handed_over(bench) else ""),
         help=f"corrupt a copy: {written.alias} = {written.name}.clone(), or use the form that makes a new tensor",
     )
     text = f"the target is {share:.2g} times the data's own spread away from what the step was handed"
     yield Broken("batch-overwritten", found, "an input is the same at the comparison as when it was handed over", text)
+
+
+def _share(bench: Bench, written: _Written) -> float:
+    """How far the target is from the data, in units of their spread."""
+    if written.listed:
+        return _exchanged(bench, written)
+    return _change(bench, written.entry) if written.entry in _handed_over(bench) else _written_into(bench, written)
 
 
 def _writings(bench: Bench) -> Iterator[_Written]:
@@ -76,10 +82,12 @@ def _writings(bench: Bench) -> Iterator[_Written]:
             continue
         for change in (n for n in flow.sorted({fact.pair.target, *flow.ancestors(fact.pair.target)}) if in_place(n) or n.target is effect):
             operands = ops.value_inputs(change)
-            entry = next((n for n in flow.ancestors(change) if n in inputs and _is_same_tensor(n, change)), None)
+            entry = next((n for n in flow.ancestors(change) if n in inputs and _is_same_tensor(n, change)), None) or _made(bench, change)
             place = model.where(change)
             drawn = any(m in flow.random for o in operands[1:] for m in (o, *flow.ancestors(o)))
-            if entry is not None and drawn and place is not None and (names := _two_names(bench, change, place)) is not None:
+            if entry is None or not drawn or place is None or (entry not in inputs and _is_bound_anew(bench, place)):
+                continue
+            if (names := _two_names(bench, change, place)) is not None:
                 yield _Written(fact, change, entry, *names)
         yield from _put_in_place(bench, fact)
 
@@ -103,6 +111,24 @@ def _handed_over(bench: Bench) -> set[fx.Node]:
     """The inputs, and copies of them that the step makes before the user's code begins."""
     inputs = set(bench.model.record.inputs.values())
     return inputs | {n for n in bench.model.record.nodes if ops.op(n) == "clone" and n.args[0] in inputs and not n.meta.get("stack")}
+
+
+def _made(bench: Bench, change: fx.Node) -> fx.Node | None:
+    """What a change reaches of the values that the step makes of its inputs without layers and draws: the first of that memory."""
+    flow = bench.model.flow
+    own = {n for n in flow.ancestors(change) & flow.data - flow.learned - flow.noisy if n.op == "call_function" and n.meta.get("stack")}
+    return next((n for n in flow.sorted(own) if _is_same_tensor(n, change)), None)
+
+
+def _is_bound_anew(bench: Bench, place: Span) -> bool:
+    """Whether the function that writes has given the name another value before: what its caller holds is another tensor then."""
+    function = _around(bench, place)
+    here = _statements(function, place.line) if function is not None else []
+    written = _root(here[-1]) if here else None
+    if function is None or written is None or written not in {a.arg for a in function.args.args}:
+        return False
+    bound = (n for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.lineno < place.line)
+    return any(n.id == written for n in bound)
 
 
 def _is_same_tensor(entry: fx.Node, change: fx.Node) -> bool:
@@ -237,6 +263,15 @@ def _exchanged(bench: Bench, written: _Written) -> float:
     before, after = bench.value(written.entry).double(), bench.value(written.change).double()
     spread = float(before.std())
     return float((after - before).pow(2).mean().sqrt()) / spread if spread else 0.0
+
+
+def _written_into(bench: Bench, written: _Written) -> float:
+    """How far what the step has made of its inputs is from what it made, in units of its own spread."""
+    inputs = [n for n in bench.model.record.inputs.values() if n in bench.model.flow.ancestors(written.entry) and bench.knows(n)]
+    before = bench.base.recompute([written.entry], bench.same(inputs))[written.entry].double()
+    after = bench.base.like(written.change).detach().double()
+    spread = float(before.std())
+    return float((after - before).pow(2).mean().sqrt()) / spread if spread and before.shape == after.shape else 0.0
 
 
 def _change(bench: Bench, entry: fx.Node) -> float:

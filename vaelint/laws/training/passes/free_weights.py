@@ -96,15 +96,25 @@ def _group(bench: Bench, number: fx.Node) -> Span | None:
     alone: Span | None = next((o.span for o in bench.model.record.optimizers if o.parameters == {id(number.meta.get("val"))}), None)
     if alone is not None:
         return alone
-    name = source.assigned(made) if made is not None else ""
+    own = source.assigned(made) if made is not None else str(number.target) if number.op == "get_attr" else ""
+    name = own.rpartition(".")[2]
     for optimizer in bench.model.record.optimizers:
         function = source.function(optimizer.span) if optimizer.span is not None and name else None
         for group in ast.walk(function) if function is not None else ():
-            keys = [k.value for k in group.keys if isinstance(k, ast.Constant)] if isinstance(group, ast.Dict) else []
-            if "params" in keys and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(group)):
-                assert isinstance(group, ast.Dict) and optimizer.span is not None
+            if isinstance(group, ast.Dict | ast.Call) and optimizer.span is not None and _holds(group, name):
                 return Span(optimizer.span.file, group.lineno, group.col_offset + 1, group.end_lineno, (group.end_col_offset or 0) + 1)
     return None
+
+
+def _holds(group: ast.Dict | ast.Call, name: str) -> bool:
+    """Whether an expression is a group of parameters, `{"params": ...}` or `dict(params=...)`, in which a value of this name is."""
+    if isinstance(group, ast.Dict):
+        values = [v for k, v in zip(group.keys, group.values, strict=True) if isinstance(k, ast.Constant) and k.value == "params"]
+    else:
+        values = [k.value for k in group.keywords if k.arg == "params"] if ast.unparse(group.func) == "dict" else []
+    told_apart = {n for value in values for test in ast.walk(value) if isinstance(test, ast.Compare) for n in ast.walk(test)}
+    inside = [n for value in values for n in ast.walk(value) if n not in told_apart]
+    return any(name == (n.attr if isinstance(n, ast.Attribute) else n.id if isinstance(n, ast.Name) else "") for n in inside)
 
 
 def _wrong(bench: Bench, product: fx.Node, number: fx.Node, text: str) -> Broken:
