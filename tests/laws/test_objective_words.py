@@ -55,6 +55,10 @@ BETAS = {
     "ok_power_spectra": 1.0,
     "ok_rates_in_two_addends": 1.0,
     "ok_heavy_tails_of_both_draws": 1.0,
+    "ok_densities_of_plain_objects": 1.0,
+    "ok_points_folded_into_rows": 1.0,
+    "ok_rows_of_a_fixed_picture": 1.0,
+    "ok_ratios_of_spectra": 1.0,
 }
 
 
