@@ -57,6 +57,10 @@ BETAS = {
     "ok_heavy_tails_of_both_draws": 1.0,
     "ok_zero_inflated_counts_of_any_dispersion": 1.0,
     "ok_decoded_under_another_batch_and_back": 1.0,
+    "ok_densities_of_plain_objects": 1.0,
+    "ok_points_folded_into_rows": 1.0,
+    "ok_rows_of_a_fixed_picture": 1.0,
+    "ok_ratios_of_spectra": 1.0,
 }
 
 

@@ -4,7 +4,8 @@ Measured on the run's gradients. Where the reconstruction's gradient comes to th
 opposite, the encoder learns nothing of it though nothing is detached: a straight-through sum without its detach.
 
 A sum that does not move with the encoder's output, however far that goes, is exempt where other addends of the reconstruction teach the
-encoder: the two shapes of a beta distribution add up to its concentration, whatever its mean is. A code that was looked up does move.
+encoder: the two shapes of a beta distribution add up to its concentration, whatever its mean is; a row is at no distance from itself. Asked
+are the elements that the addend reads. A code that was looked up does move.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def gradients_do_not_cancel(bench: Bench) -> Iterator[Broken]:
             if not bench.knows(leaf.node) or not bench.value_with_graph(leaf.node).requires_grad:
                 continue
             joins = _cancelled(bench, leaf.node)
-            if joins and not (_is_taught_elsewhere(bench, term, leaf, joins[1]) and _is_constant(bench, *joins)):
+            if joins and not (_is_taught_elsewhere(bench, term, leaf, joins[1]) and _is_constant(bench, leaf.node, *joins)):
                 yield _broken(bench, *joins)
                 return
 
@@ -70,6 +71,9 @@ def _comes_by_each(bench: Bench, total: torch.Tensor, node: fx.Node, ways: list[
     after = base.gradient(total, [bench.value_with_graph(node)])[0]
     if after is None or not bool(after.any()):
         return False
+    together = base.gradient((bench.value_with_graph(node) * after.detach()).sum(), [bench.value_with_graph(layer)])[0]
+    if together is not None and bool(together.any()):
+        return False  # they cancel further on, with a third
     for way in ways:
         value = bench.value_with_graph(way)
         if value.shape != after.shape:
@@ -80,8 +84,11 @@ def _comes_by_each(bench: Bench, total: torch.Tensor, node: fx.Node, ways: list[
     return True
 
 
-def _is_constant(bench: Bench, node: fx.Node, layer: fx.Node) -> bool:
-    """Whether a sum of ways that move with the layer does not: wherever the layer's output is put, but for what rounding leaves."""
+def _is_constant(bench: Bench, leaf: fx.Node, node: fx.Node, layer: fx.Node) -> bool:
+    """Whether what an addend reads of a sum of ways that move with the layer does not: wherever the layer's output is put, but for what
+    rounding leaves."""
+    slope = bench.base.gradient(bench.value_with_graph(leaf), [bench.value_with_graph(node)])[0]
+    read = slope != 0 if slope is not None else torch.ones_like(bench.value(node), dtype=torch.bool)
     generator, here = torch.Generator().manual_seed(29), bench.value(layer)
     ways = [i for i in node.all_input_nodes if bench.is_real(i) and bench.knows(i)]
     for far in _FAR:
@@ -89,7 +96,8 @@ def _is_constant(bench: Bench, node: fx.Node, layer: fx.Node) -> bool:
         got = bench.after({layer: moved}, [node, *ways])
         if not {node, *ways} <= got.keys():
             return False
-        step, most = (max(float((got[n] - bench.value(n)).abs().max()) for n in some) for some in ([node], ways))
+        step = float((got[node] - bench.value(node))[read].abs().max())
+        most = max(float((got[n] - bench.value(n)).abs().max()) for n in ways)
         if not step <= _ROUNDED * most or most == 0:
             return False
     return True

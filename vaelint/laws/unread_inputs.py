@@ -32,22 +32,33 @@ _WORDS = {
 
 @law("inputs-move-the-loss", "each input moves the loss for some sample", covered=("VAE412", "VAE415", "VAE606"))
 def inputs_move_the_loss(bench: Bench) -> Iterator[Broken]:
-    """A label that nothing reads is left alone: models of one family share a signature."""
+    """A label that nothing reads is left alone, as models of one family share a signature; so is an input that the step does not name."""
     loss = bench.model.record.loss
     if loss is None or not bench.knows(loss):
         return
-    flow = bench.model.flow
+    flow, names = bench.model.flow, _named(bench)
     for seat in bench.seats:
         read = bool(flow.users.get(seat.node))
         if (flow.descendants(seat.node) | {seat.node}) & set(bench.model.record.reads):
             continue  # it leaves torch, for numpy or plain numbers: what comes back of it does not change here
-        if (not read and seat.kind == "label") or _moves(bench, seat, loss):
+        if (not read and (seat.kind == "label" or seat.name not in names)) or _moves(bench, seat, loss):
             continue
         if read and bench.is_observed and _serves_otherwise(bench, seat):
             continue
         if not read or not _moves(bench.reweighed(_SEED), seat, loss):  # a gate that starts at 0 opens later
             yield _broken(bench, seat, read)
             return
+
+
+def _named(bench: Bench) -> set[str]:
+    """The names that the text of the step reads, with those of all inputs where it is not one that leaves a loss."""
+    try:
+        tree = ast.parse(bench.model.step.code)
+    except (SyntaxError, AttributeError):
+        tree = ast.Module([], [])
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+    leaves = any(n.id == "loss" and isinstance(n.ctx, ast.Store) for n in names)
+    return {n.id for n in names if isinstance(n.ctx, ast.Load)} if leaves else {seat.name for seat in bench.seats}
 
 
 def _moves(bench: Bench, seat: Seat, loss: fx.Node) -> bool:

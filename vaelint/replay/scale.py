@@ -37,6 +37,12 @@ class Scaling:
         """The same without its sign."""
         return Scaling(abs(self.value), self.exponents, abs(self.constant))
 
+    def holding(self, fixed: Sequence[str], actual: Mapping[str, int]) -> Scaling:
+        """The same with some sizes as they are, for what cannot be had at others."""
+        powers = {s: self.exponents.get(s) or 0.0 for s in fixed}
+        constant = self.constant * math.prod(actual[s] ** power for s, power in powers.items())
+        return Scaling(self.value, {**self.exponents, **dict.fromkeys(powers)}, constant)
+
     def form(self) -> str:
         """`?/(B*D)`: how it moves, for a term whose unit is not known."""
         return format_product(math.nan, {k: v for k, v in self.exponents.items() if v}).replace("nan", "?")

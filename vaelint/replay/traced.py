@@ -24,6 +24,7 @@ from vaelint.trace.along import Runs, find_along
 from vaelint.trace.ladder import Tracer
 
 SMALL = 30_000_000
+LARGE = 100_000_000
 """Parameters up to which a real model is built for the values of its buffers and scalars."""
 
 
@@ -89,7 +90,10 @@ class Traced:
         if name.startswith("_constant_"):
             return val if isinstance(val, torch.Tensor) and type(val) in (torch.Tensor, torch.nn.Parameter) else None
         if self.parameter_count > SMALL and isinstance(val, torch.Tensor) and val.numel() > 1:
-            return torch.randn(tuple(val.shape)) if val.is_floating_point() else None
+            if node.meta.get("parameter"):
+                return torch.randn(tuple(val.shape)) if val.is_floating_point() else None
+            if self.parameter_count > LARGE:
+                return None  # what a prior or a likelihood is made of has no value but its own
         found: Any = self.real_model
         for part in name.split("."):
             found = getattr(found, part, None)

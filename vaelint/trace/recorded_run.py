@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from functools import partial
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -35,6 +36,8 @@ from vaelint.trace.pyro_sites import Sites, pyro_watched
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.standin import InsteadOfCuda
+
+_DEEP = 4  # objects within objects that are looked through
 
 
 @dataclass
@@ -63,22 +66,28 @@ def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
     return names
 
 
-def held_by_distributions(model: torch.nn.Module) -> dict[int, str]:
-    """id -> dotted path, for tensors that a distribution among plain attributes holds: `prior.loc` of `self.prior = Normal(0, 1)`."""
+def held_by_objects(model: torch.nn.Module) -> dict[int, str]:
+    """id -> dotted path, for tensors that an object among plain attributes holds: `prior.loc` of `self.prior = Normal(0, 1)`."""
     held: dict[int, str] = {}
 
-    def visit(distribution: torch.distributions.Distribution, path: str) -> None:
-        for key, val in vars(distribution).items():
+    def visit(owner: object, path: str, seen: frozenset[int]) -> None:
+        for key, val in vars(owner).items():
             if isinstance(val, torch.Tensor):
                 held.setdefault(id(val), f"{path}.{key}")
-            elif isinstance(val, torch.distributions.Distribution):
-                visit(val, f"{path}.{key}")
+            elif _is_plain(val) and id(val) not in seen and len(seen) < _DEEP:
+                visit(val, f"{path}.{key}", seen | {id(val)})
 
     for path, module in model.named_modules():
         for key, val in vars(module).items():
-            if isinstance(val, torch.distributions.Distribution):
-                visit(val, f"{path}.{key}" if path else key)
+            if _is_plain(val):
+                visit(val, f"{path}.{key}" if path else key, frozenset({id(val)}))
     return held
+
+
+def _is_plain(value: object) -> bool:
+    """Whether an attribute is an object of its own, no layer, function or class."""
+    others = torch.Tensor | torch.nn.Module | type | FunctionType | MethodType | ModuleType
+    return hasattr(value, "__dict__") and not isinstance(value, others)
 
 
 @contextlib.contextmanager
@@ -176,7 +185,7 @@ class Recording:
         self._modules = ModuleTracker(built.model, built.births, spans)
         names = names_of_tensors(built.model)
         self._recorder = Recorder(spans, self._modules, names, fake=rung != "real", watch=watch, until=until, as_is=as_is)
-        self._recorder.held = held_by_distributions(built.model)
+        self._recorder.held = held_by_objects(built.model)
         self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
         self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
         self._record.optimizers, self._record.used_up = list(built.optimizers), list(built.used_up)

@@ -358,6 +358,9 @@ def _mean_only(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: floa
     (a, _), res = fit(grads[hm].flatten(), [like.flatten(), torch.ones(like.numel(), dtype=torch.float64)])
     if res < 1e-5 and a != 0:
         return KlProbe("sign" if a < 0 else "mean_only", a, reason="only the part of the mean could be measured")
+    each = grads[hm].flatten(1) / like.reshape(grads[hm].shape).flatten(1) if grads[hm].dim() > 1 else torch.ones(1, 1)
+    if each.shape[1] > 1 and bool(((each - each[:, :1]).abs() <= 1e-6 * each.abs().max()).all()):
+        return KlProbe("other", reason="each sample weighs it with a number of its own")
     return KlProbe("other", reason="its gradient is not that of a Gaussian KL")
 
 

@@ -101,7 +101,9 @@ def _any_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: floa
         said = "log q(z) is evaluated at stopped posterior parameters (Roeder et al. 2017)"
         return KlProbe("sign" if stopped < 0 else "monte_carlo", stopped, monte_carlo=True, reason=said, stopped=True)
     if w is None:
-        return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate that is not log q(z) - log p(z) for any density p")
+        return KlProbe(
+            "other", monte_carlo=True, reason="a Monte Carlo estimate that is not log q(z) - log p(z) with one weight for all samples"
+        )
     return KlProbe("sign" if w < 0 else "drawn", w, monte_carlo=True, flow=bool(slice_.after))
 
 

@@ -223,14 +223,16 @@ def _weight(fitted: Callable[[Mapping[str, int]], BatchFit | None], name: str, e
     return measured_weight(fitted(sizes), name)
 
 
-def weight_of(leaf: Leaf, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> Scaling | None:
-    """d loss / d one element of an addend, the largest of all: the loss is linear in it."""
+def weight_of(
+    leaf: Leaf, loss: fx.Node, replay: Replay, symbols: Mapping[str, int], units: Callable[[Mapping[str, int]], float] = lambda _: 1.0
+) -> Scaling | None:
+    """d loss / d one element of an addend, the largest of all: the loss is linear in it. `units`: how many of them count as one."""
 
     def weight(even: float, sizes: Mapping[str, int]) -> float:
         at = torch.zeros(replay.shape_of(leaf.node, sizes), dtype=torch.float64, requires_grad=True)
         quiet = silence_others(Term("other", [leaf]), replay, sizes)
         out = replay([loss], {**quiet, leaf.node: at.clone()}, sizes, even=even)[loss]
         (g,) = gradients(out, [at]) if out.requires_grad else (None,)
-        return float(g.flatten()[g.abs().argmax()]) if g is not None and g.numel() else 0.0
+        return units(sizes) * float(g.flatten()[g.abs().argmax()]) if g is not None and g.numel() else 0.0
 
     return measured(weight, symbols, replay, at=leaf.node)

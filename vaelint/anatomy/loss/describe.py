@@ -315,6 +315,7 @@ DENSITY_WORDS = {
     "continuous_bernoulli": "continuous Bernoulli",
     "exponential": "exponential, the Itakura-Saito distance",
     "gaussian": "Gaussian with learned variance",
+    "gaussian_in_rows": "Gaussian with learned variance",
     "correlated_gaussian": "Gaussian of correlated dimensions",
     "gaussian_optimal": "Gaussian with the variance that fits the batch best",
     "huber": "Huber",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,7 +77,7 @@ def find_extras(model: Model) -> list[Extra]:
             weigher = next((span(n) for n in leaf.chain if ops.op(n) in ops.MUL | ops.DIV), None)
             groups.setdefault((term.role, _kind(model, leaf, term.role), weigher), []).append(leaf)
     found = []
-    for (role, kind, _), leaves in groups.items():
+    for (role, kind, _), leaves in _whole_shares(groups).items():
         core = gather(role, leaves, model.sites, model.flow).core
         scaling = weight_of(_weighing(model, kind, leaves), model.record.loss, model.replay, model.symbols)
         named = [f.text for f in factors(leaves[0].chain, model.source) if f.origin == "named" and f.text]
@@ -91,6 +92,31 @@ def find_extras(model: Model) -> list[Extra]:
             Extra("other" if kind == "other" else role, "mmd" if paired else kind, leaves, core, scaling, named[-1] if named else "")
         )
     return found
+
+
+def _whole_shares(groups: dict[tuple[Role, str, object], list[Leaf]]) -> dict[tuple[Role, str, object], list[Leaf]]:
+    """The squares that are weighed together with other addends of parameters belong to these: a KL of drawn weights is no penalty."""
+    weighed = {n for (_, kind, _), leaves in groups.items() if kind == "parameters" for leaf in leaves for n in leaf.chain}
+    products = {n for n in weighed if ops.op(n) in ops.MUL | ops.DIV}
+    joined: dict[tuple[Role, str, object], list[Leaf]] = {}
+    for (role, kind, weigher), leaves in groups.items():
+        for leaf in leaves:
+            own = "parameters" if kind == "weights" and products & set(leaf.chain) else kind
+            joined.setdefault((role, own, weigher), []).append(leaf)
+    return joined
+
+
+def weight_of_its_mean(model: Model, extra: Extra) -> Scaling | None:
+    """The weight of an extra's mean over what it is averaged over, as `F.mse_loss` has it, also where the average is taken by itself."""
+    leaf, replay = extra.leaves[0], model.replay
+    means = [n for n in leaf.chain if ops.op(n) in ("mean", "nanmean")]
+
+    def elements(sizes: Mapping[str, int]) -> float:
+        counts = (math.prod(replay.shape_of(ops.value_inputs(n)[0], sizes)) / math.prod(replay.shape_of(n, sizes)) for n in means)
+        return math.prod(counts)
+
+    assert model.record.loss is not None
+    return weight_of(leaf, model.record.loss, replay, model.symbols, elements) or extra.scaling if means else extra.scaling
 
 
 def _of_a_pair(model: Model, leaf: Leaf, scaling: Scaling | None) -> Scaling | None:

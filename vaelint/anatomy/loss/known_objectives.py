@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.balance import effective_beta, likelihood_scaling
-from vaelint.anatomy.loss.extras import PAIRS, Extra
+from vaelint.anatomy.loss.extras import PAIRS, Extra, weight_of_its_mean
 from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.given_inputs import is_conditioned, labels_are_decoded
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
@@ -127,13 +127,18 @@ def _without_posterior(model: Model, extras: list[Extra], said: _Said) -> str:
         return ""
     found = {e.kind: e for e in extras}
     if any(e.role == "vq" for e in extras):
-        parts = [f"{kind} {e.scaling.text()}" for kind, e in found.items() if kind in ("codebook", "commitment") and e.scaling is not None]
-        said.naming.weights |= {k: e.scaling.value for k, e in found.items() if k in ("codebook", "commitment") and e.scaling is not None}
+        weights = {kind: weight_of_its_mean(model, e) for kind, e in found.items() if kind in ("codebook", "commitment")}
+        parts = [f"{kind} {w.text()}" for kind, w in weights.items() if w is not None]
+        said.naming.weights |= {kind: w.value for kind, w in weights.items() if w is not None}
         return f"a vector-quantised autoencoder, {said.name('VQ-VAE')}" + (f": {', '.join(parts)}" if parts else "")
     if "mmd" in found or "distance" in found:
-        weight = _per_sample(model, found.get("mmd", found.get("distance", extras[0])).scaling)
+        term = found.get("mmd", found.get("distance", extras[0]))
+        weight = (
+            _per_sample(model, term.scaling) if model.recon is not None and model.recon.probe.kernel not in ("other", "unknown") else None
+        )
         said.beside = [b for b in said.beside if "discrepancy" not in b]
-        return f"an autoencoder whose codes are held against draws of the prior, {said.name('WAE-MMD')}" + (
+        name = f", {said.name('WAE-MMD')}" if "mmd" in found else ""
+        return f"an autoencoder whose codes are held against draws of the prior{name}" + (
             f": {said.weight(**{'lambda': weight})}" if weight else ""
         )
     if draws_of(model):

@@ -204,6 +204,8 @@ def measure_recon(
         if fact.probe.weight:
             weight = partial(_recon_weight, fact, term, loss, replay)
             fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record), pair.recon)
+            if fact.scaling is not None:
+                fact.scaling = fact.scaling.holding(_sizes_that_change_rows(fact, flow, replay, symbols, sites), symbols)
             picked = picked_rows(replay, pair.recon)
             fact.share = picked[1] / symbols["B"] if picked is not None and "B" in symbols else 1.0
             fact.rounds = _rounds(pair, replay, symbols)
@@ -212,6 +214,33 @@ def measure_recon(
                 fact.scaling = None  # each element has a weight of its own
         found.append(fact)
     return found
+
+
+def _sizes_that_change_rows(fact: ReconFact, flow: Flow, replay: Replay, symbols: Mapping[str, int], sites: list[Site]) -> list[str]:
+    """The sizes at which there would be more draws than samples: where `reshape(-1, n)` makes rows of what is more in a larger picture.
+
+    Asked is only a weight that moves with them, of a model that lays out its rows so.
+    """
+    target, moving = fact.pair.target, [s for s, e in fact.scaling.exponents.items() if e and s != "B"] if fact.scaling is not None else []
+    draws = [s.z for s in sites]
+    laid = (n for n in flow.ancestors(*draws) if ops.op(n) in ("reshape", "view"))
+    if target is None or not draws or not moving or not any(map(_starts_open, laid)):
+        return []
+
+    def rows(sizes: Mapping[str, int]) -> list[int]:
+        got = replay(draws, {target: torch.zeros(replay.shape_of(target, sizes), dtype=torch.float64)}, sizes)
+        return [got[z].shape[0] for z in draws]
+
+    try:
+        return [s for s in moving if rows({**symbols, s: 2 * symbols[s]}) != rows(symbols)]
+    except (ReplayError, IndexError):
+        return []
+
+
+def _starts_open(node: fx.Node) -> bool:
+    """Whether a layout leaves the number of rows open: `view(-1, n)`."""
+    given = node.args[1] if len(node.args) == 2 else node.args[1:]
+    return isinstance(given, tuple | list) and given[:1] in ((-1,), [-1])
 
 
 def _under_masks(pair: Pair, flow: Flow) -> list[fx.Node]:

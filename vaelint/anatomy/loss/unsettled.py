@@ -11,7 +11,8 @@ from torch import fx
 from vaelint.anatomy.kl.kl_at_end import is_weighed_apart
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.extras import Extra
-from vaelint.anatomy.loss.facts import Beta, ReconFact
+from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
     """What keeps the weight of a KL against its reconstruction from being the beta of the objective; "" where nothing does."""
-    if any(e.kind == "held" for e in extras) or is_weighed_apart(model, beta.kl):
+    if any(e.kind == "held" for e in extras) or is_weighed_apart(model, beta.kl) or _holds_its_posterior(model, beta.kl):
         return "the KL has one weight for the posterior and another for the prior"
     if any(_weighs_parts_apart(beta.recon, other) for other in model.recons):
         return "the reconstruction weighs an element of one part of the data more than one of another"
@@ -36,6 +37,17 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
             now = f": {_shown(model, state)} is its current value" if _numbers(state) == 1 else ""
             return f"it depends on {_name(state)}, which training changes{now}"
     return ""
+
+
+def _holds_its_posterior(model: Model, kl: KlFact) -> bool:
+    """Whether an addend of a KL reads the posterior without a gradient to it, as KL balancing does to train the prior alone."""
+    flow = model.flow
+    heads, draws = {h for s in kl.term.sites for h in s.heads}, {s.z for s in model.sites}
+
+    def live(node: fx.Node) -> set[fx.Node]:
+        return reachable([node], lambda n: [s for s in ops.value_inputs(n) if s.meta.get("grad") and ops.op(n) != "detach"], stop=draws)
+
+    return any(heads & flow.ancestors(leaf.node, stop=draws) and not heads & live(leaf.node) for leaf in kl.term.leaves)
 
 
 def has_unknown_weight(model: Model) -> bool:

@@ -45,11 +45,11 @@ def read_density(
     if found is not None:
         return found
     whole = joined_slice(term, leaf, loss, flow, replay)
-    scaling = joint_gaussian(whole, symbols) if whole is not None else None
-    if whole is None or scaling is None:
+    joint = joint_gaussian(whole, symbols) if whole is not None else None
+    if whole is None or joint is None:
         return None
-    scaling = _snapped(scaling)
-    return Density("correlated_gaussian", scaling.value, learned=True), scaling, whole
+    scaling = _snapped(joint[0])
+    return Density("correlated_gaussian" if joint[1] else "gaussian_in_rows", scaling.value, learned=True), scaling, whole
 
 
 def _element_by_element(at: DensitySlice, replay: Replay, symbols: Mapping[str, int]) -> tuple[Density, Scaling, DensitySlice] | None:
@@ -106,7 +106,7 @@ def _measure(at: DensitySlice, sizes: Mapping[str, int]) -> _Known | None:
     """The family by its slope in the target, and its weight."""
     shapes = _shapes(at, sizes)
     if shapes is None:
-        return None
+        return _of_ratios(at, sizes)
     name = shapes[0].name
     if name == "linear":
         return _of_unit_interval(at, sizes)
@@ -132,6 +132,24 @@ def _of_unit_interval(at: DensitySlice, sizes: Mapping[str, int]) -> _Known | No
         if w is not None:
             return _Known(name, w, own)
     return None
+
+
+def _of_ratios(at: DensitySlice, sizes: Mapping[str, int]) -> _Known | None:
+    """w (t / r - log(t / r)), the Itakura-Saito distance in one addend: but for w log t, which no gradient sees, an exponential one."""
+    own: list[Shape] = []
+    columns = torch.stack([torch.ones_like(_POINTS), 1 / _POINTS], 1)
+    for fill in (*FILLS, *_WIDE):
+        found = curve(at, sizes, _POINTS, fill)
+        if found is None:
+            return None
+        fitted = torch.linalg.lstsq(columns, found.slope.unsqueeze(1)).solution.flatten()
+        off = float((columns @ fitted - found.slope).abs().max())
+        if off > 1e-6 * float(found.slope.abs().max()) or float(fitted[0]) <= 0 or float(fitted[1]) >= 0:
+            return None
+        slope = float(fitted[0])
+        own.append(Shape("linear", {"slope": slope}, partial(torch.mul, slope), support="half"))
+    w = weight_by_scores(at, sizes, dict(zip((*FILLS, *_WIDE), own, strict=True)))
+    return _Known("exponential", w, own) if w is not None and abs(w + float(fitted[1])) < 1e-4 * w else None
 
 
 def _described(at: DensitySlice, sizes: Mapping[str, int], known: _Known) -> Density | None:

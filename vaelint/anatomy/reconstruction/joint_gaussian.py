@@ -1,4 +1,4 @@
-"""A Gaussian likelihood whose dimensions are correlated, by its curvature in the target.
+"""A Gaussian likelihood whose dimensions may be correlated, by its curvature in the target.
 
 For w (-log N(t; m, C)) the second derivative in t is w C^-1 whatever t is, and the least value over t is -w/2 log det C^-1 up to a
 constant: how the least value moves with the log-determinant of the curvature gives the weight, however the covariance is made.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,15 +26,17 @@ _RUNS = 5
 _TOLERANCE = 1e-6
 
 
-def joint_gaussian(at: DensitySlice, symbols: Mapping[str, int]) -> Scaling | None:
-    """The weight of minus the logarithm of the density, in nats; None where the term is no such density."""
+def joint_gaussian(at: DensitySlice, symbols: Mapping[str, int]) -> tuple[Scaling, bool] | None:
+    """The weight of minus the logarithm of the density, in nats, and whether dimensions are correlated; None where it is none."""
     for base in bases(symbols):
         try:
             if not _weight(at, 0.0, base):
                 return None
+            first = _least(at, base, 0.0, 0)
         except ReplayError:
             continue
-        return measured(partial(_weight, at), symbols, at.replay)
+        scaling = measured(partial(_weight, at), symbols, at.replay)
+        return (scaling, first.correlated) if scaling is not None and first is not None else None
     return None
 
 
@@ -44,8 +47,8 @@ def _weight(at: DensitySlice, even: float, sizes: Mapping[str, int]) -> float:
         found = _least(at, sizes, even, seed)
         if found is None:
             return 0.0
-        least.append(found[0])
-        bent.append(found[1])
+        least.append(found.least)
+        bent.append(found.bent)
     rise = torch.tensor(bent, dtype=torch.float64)
     if float(rise.max() - rise.min()) < 1e-3:
         return 0.0  # the covariance is fixed: its weight cannot be told from its size
@@ -53,8 +56,16 @@ def _weight(at: DensitySlice, even: float, sizes: Mapping[str, int]) -> float:
     return w if residual < _TOLERANCE and w > 0 else 0.0
 
 
-def _least(at: DensitySlice, sizes: Mapping[str, int], even: float, seed: int) -> tuple[float, float] | None:
-    """The least value over the target, and the sum of log det H over the batch; None where the term is not quadratic in the target."""
+class _Bowl(NamedTuple):
+    """The least value over the target, the sum of log det H over the batch, and whether H has anything beside its diagonal."""
+
+    least: float
+    bent: float
+    correlated: bool
+
+
+def _least(at: DensitySlice, sizes: Mapping[str, int], even: float, seed: int) -> _Bowl | None:
+    """The lowest point over the target; None where the term is not quadratic in the target."""
     size = at.replay.shape_of(at.target, sizes)
     rows, elements = size[0], math.prod(size[1:])
     if at.replay.texts_of(at.target)[:1] != ("B",) or not 2 <= elements <= _LARGEST:
@@ -87,4 +98,6 @@ def _least(at: DensitySlice, sizes: Mapping[str, int], even: float, seed: int) -
     if off > _TOLERANCE * float(once.abs().max()) or not bool((sign > 0).all()):
         return None
     best = -torch.linalg.solve(curvature, pull)
-    return at_target(best)[0], float(logdet.sum())
+    beside = curvature - torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
+    correlated = float(beside.abs().max()) > _TOLERANCE * float(curvature.abs().max())
+    return _Bowl(at_target(best)[0], float(logdet.sum()), correlated)

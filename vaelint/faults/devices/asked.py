@@ -74,7 +74,7 @@ def _covers(parts: Sequence[ast.AST], line: int) -> bool:
 def _chosen(model: Model, place: Span) -> bool:
     """Whether the device comes by a name that was given a choice: `device = "cuda" if torch.cuda.is_available() else "cpu"`.
 
-    The default of a parameter is one too: whoever calls it says another.
+    The default of a parameter is one too: whoever calls it says another. So is a setting of another file, which all files read.
     """
     file = model.source.file(place.file)
     expression = file.at(place) or file.statement(place.line)
@@ -83,7 +83,7 @@ def _chosen(model: Model, place: Span) -> bool:
         return True  # `def load(data, device=torch.device("cuda"))`: made where the function is defined, whether it is called or not
     if expression is None or _names_a_gpu(expression):
         return False
-    if _given_by_caller(expression, file.tree):
+    if _given_by_caller(expression, file.tree) or _is_setting(expression, file.tree):
         return True
     used = {last_name(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
     while more := {last_name(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
@@ -100,14 +100,30 @@ def _given_by_caller(expression: ast.AST, tree: ast.AST) -> bool:
 
     Or from an attribute that is never anything else: `self.device = device`.
     """
-    calls = [n for n in ast.walk(expression) if isinstance(n, ast.Call)]
-    said = [a for c in calls if isinstance(c.func, ast.Name | ast.Attribute) and last_name(c.func) in ("to", "device") for a in c.args]
-    said += [k.value for c in calls for k in c.keywords if k.arg == "device"]
+    said = _devices_said(expression)
     if any(isinstance(n, ast.Name) and n.id in _parameters_at(n, tree) for n in said):
         return True
     attributes = {n.attr for n in said if isinstance(n, ast.Attribute)}
     kept = [value for name, value, is_default in _definitions(tree) if name in attributes and not is_default]
     return bool(kept) and all(isinstance(v, ast.Name) and v.id in _parameters_at(v, tree) for v in kept)
+
+
+def _is_setting(expression: ast.AST, tree: ast.AST) -> bool:
+    """Whether a place takes its device from what another file holds: `device=config.DEVICE`, `from settings import DEVICE`."""
+    names = {a.asname or a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+    roots = []
+    for said in _devices_said(expression):
+        while isinstance(said, ast.Attribute):
+            said = said.value
+        roots.append(said.id if isinstance(said, ast.Name) else "")
+    return any(root in names - {"torch"} for root in roots)
+
+
+def _devices_said(expression: ast.AST) -> list[ast.expr]:
+    """What calls are given as a device."""
+    calls = [n for n in ast.walk(expression) if isinstance(n, ast.Call)]
+    said = [a for c in calls if isinstance(c.func, ast.Name | ast.Attribute) and last_name(c.func) in ("to", "device") for a in c.args]
+    return said + [k.value for c in calls for k in c.keywords if k.arg == "device"]
 
 
 def _parameters_at(name: ast.expr, tree: ast.AST) -> set[str]:

@@ -226,9 +226,10 @@ class Elementwise:
         generator = torch.Generator().manual_seed(17 + seed)
         for n in (*self.at.raw, *self.at.parameters):
             size = replay.shape_of(n, sizes)
-            rows = size[1:] if n in self.at.raw and size and size[0] == points.numel() else size
+            folded = size[0] // points.numel() if n in self.at.raw and size and size[0] % points.numel() == 0 else 0
+            rows = size if not folded else size[1:] if folded == 1 else (folded, *size[1:])  # rows of steps or places, sample by sample
             drawn = _WIDE * torch.randn(rows, dtype=torch.float64, generator=generator)
-            overrides[n] = drawn.expand(size).clone() if n in self.at.raw else drawn
+            overrides[n] = drawn.repeat(points.numel(), *[1] * (len(size) - 1)) if folded > 1 else drawn.expand(size).clone()
         laid_out = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole)
         overrides[self.at.target] = _as_recorded(laid_out, self.at.target).clone()
         return {**overrides, **(put or {})}, sizes

@@ -27,7 +27,7 @@ _WIDE = 0.25  # how far the numbers of the encoder lie apart
 _STEP = 0.5  # how far the prior's numbers are moved
 _OFF = 0.15
 _ERRORS = 8.0
-_SHARE = 0.02  # of the draws must carry the average
+_SHARE = 0.02  # of the draws must carry each average: where p was moved is seen as far as q draws
 _EXACT = 1e-6  # all weights grow alike: few draws tell as much as many
 
 
@@ -80,7 +80,7 @@ def _grows(estimate: Estimate, own: list[fx.Node], number: fx.Node) -> float | N
         top = before.max()
         w, v = (before - top).exp(), (after - top).exp()
         ratio = float(v.sum() / w.sum())
-        carried = float(w.sum() ** 2 / (w * w).sum()) / len(w)
+        carried = min(float(x.sum() ** 2 / (x * x).sum()) / len(x) for x in (w, v))
         error = float((v - ratio * w).std() / w.mean()) / math.sqrt(len(w)) / ratio
         if not (carried > _SHARE or error < _EXACT) or abs(math.log(ratio)) <= _OFF + _ERRORS * error:
             return None
