@@ -143,3 +143,25 @@ def test_a_module_may_lie_in_a_folder_that_the_repository_has_not_kept(tmp_path:
     said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
     assert "no_such_helpers is not installed here, nor is there OtherCode, where the script looks for modules" in said, said
     assert "help: put OtherCode there, or pip install no_such_helpers" in said
+
+
+def test_a_name_without_a_value_is_no_matter_of_data(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import torch\nx = torch.load('data/x.pt')['images']\nprint(loss_of(x))\n")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "the script raises NameError: name 'loss_of' is not defined" in said, said
+    assert "put your data" not in said
+
+
+def test_one_of_the_subcommands_is_to_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('what', choices=['fit', 'test'])\np.parse_args()\n"
+    )
+    said = " ".join(commandline.vaelint("run", "train.py", "data", cwd=tmp_path).stdout.split())
+    assert "invalid choice: 'data'" in said and "help: vaelint run train.py fit" in said, said
+
+
+def test_smaller_batches_are_no_help_where_none_was_seen(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import time\nimport torch\nfor i in range(1000):\n    time.sleep(0.1)\n")
+    said = " ".join(commandline.vaelint("run", "--timeout", "4", "train.py", cwd=tmp_path).stdout.split())
+    assert "was over, before its first batch" in said, said
+    assert "help: give it more time: vaelint run --timeout" in said and "--rows" not in said

@@ -25,7 +25,7 @@ _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w.
 _CONTINUED = re.compile(
     r"\\[ \t]*(?:#[^\n]*)?\n"
 )  # texts have blanks and comments behind the backslash, though a shell reads them otherwise
-_NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
+_NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$|\bpaths?/to/|\byour[_-]\w", re.IGNORECASE)
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
 _BARE = re.compile(r"(?:\.{0,2}/)?(?:[\w-]+/)*\w[\w-]*")  # a script whose name has no ending
@@ -49,7 +49,7 @@ class Entry:
     @property
     def command(self) -> str:
         """As it is typed."""
-        left = [word for option in self.lacks for word in ((option, "VALUE") if option.startswith("-") else ("VALUE",))]
+        left = [word for option in self.lacks for word in ((option, "VALUE") if option.startswith("-") else (option.upper(),))]
         return shlex.join([*self.words, *left])
 
 

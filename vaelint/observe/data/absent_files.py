@@ -52,7 +52,7 @@ class AbsentFiles:
     """Makes what is read and is not there.
 
     `guessed`: images whose size nothing tells, with the line that reads them. `invented`: tables and texts of which nothing but their
-    kind is known, each with its line.
+    kind is known, each with its line. `public`: files of public data sets, which have their shapes and fewer rows, each with its line.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class AbsentFiles:
         self._blanks = blanks
         self._note, self._place, self._sources, self._other, self._needed = note, place, sources, other, needed
         self.invented: list[tuple[str, str]] = []
+        self.public: list[tuple[str, str]] = []
         self._pictures: dict[tuple[int, int, int], list[bytes]] = {}
         self.guessed: list[str] = []
 
@@ -92,8 +93,11 @@ class AbsentFiles:
             except ModuleNotFoundError:  # what reads it is not installed either
                 return False
             self._note(instead_of(f"{_shown(path)} ({known.what})", said))
+            self.public.append((path, self._place()))
+            if self._blanks is not None:
+                self._blanks.wishes.public = True
             return True
-        if (other := _other_split(path)) is not None:
+        if (other := _other_split(path)) is not None and not self._is_hollow(other):
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
                 file.write(Path(other).read_bytes())  # which may have been made up itself
@@ -107,6 +111,10 @@ class AbsentFiles:
             self._guess(folder, f"made-up images instead of those in {folder}")
             return True
         return self._invented(path, twin, open_file, make_folder) or self._blank(path, twin, open_file, make_folder)
+
+    def _is_hollow(self, path: str) -> bool:
+        """Whether a file was made up that holds nothing itself: what it holds is made as its reader uses it."""
+        return self._blanks is not None and is_binary(path) and self._blanks.path_of(path) is not None
 
     def _blank(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
         """A file that holds what its reader makes of it."""

@@ -28,7 +28,7 @@ def absent_files(session: Session, *, other: bool = False, blanks: Blanks | None
         blanks.wishes.code = lambda: _sources(session)
     maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other, needed=needed, blanks=blanks)
     asking = False
-    session.guessed, session.invented = maker.guessed, maker.invented
+    session.guessed, session.invented, session.public = maker.guessed, maker.invented, maker.public
 
     def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], does: str) -> bool:
         nonlocal asking

@@ -70,7 +70,7 @@ class Text:
     words: int = 0  # how many of the pieces come first and are words
 
 
-_OF_A_RUN = ("files", "texts", "used", "other", "images", "tables", "last_text", "learned", "code")
+_OF_A_RUN = ("files", "texts", "used", "other", "images", "tables", "public", "last_text", "learned", "code")
 
 
 class Wishes:
@@ -91,7 +91,7 @@ class Wishes:
         self.used: list[str] = []  # files that were made up in this run
         self.restarts = 0
         self.learned = False  # whether the last error told anything
-        self.images = self.tables = False  # whether any were made up in this run
+        self.images = self.tables = self.public = False  # whether any were made up in this run
         self.last_text = ""  # the text that was made up last
         self.code: Callable[[], str] = str  # the text of the script's files
 
