@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import commandline
@@ -69,6 +70,12 @@ READS = {
     "a folder of arrays": (
         "import glob\nimport numpy as np\nfiles = sorted(glob.glob('scans/*.npy'))\ntrain(np.stack([np.load(f) for f in files]), 19)\n",
         "made-up data instead of the folder scans: 60 files that end in .npy",
+    ),
+    "a folder of folders, one for each class": (
+        "import glob, os\nimport numpy as np\nkinds = sorted(os.listdir('sounds'))\n"
+        "files = [f for kind in kinds for f in glob.glob(os.path.join('sounds', kind, '*.npy'))]\n"
+        "train(np.stack([np.load(f) for f in files]), 23)\n",
+        "made-up data instead of the folder sounds: 60 files that end in .npy",
     ),
     "a table, by columns that are only known when it runs": (
         "import pandas as pd\nnames = {'a': 'Income', 'b': 'Age'}\ntrain(pd.read_csv('x.csv')[list(names.values())].values, 2)\n",
@@ -160,3 +167,21 @@ def test_a_question_is_answered(tmp_path: Path) -> None:
 def test_nothing_is_made_up_where_the_script_wants_its_own(tmp_path: Path) -> None:
     said = run(tmp_path, "import numpy\ntrain(numpy.load('x.npy'), 8)\n", "--data", "real")
     assert "the script reads x.npy, which is not there" in said
+
+
+def notebook(*cells: str) -> str:
+    """A notebook of code cells, as Jupyter writes it."""
+    code = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": cell.splitlines(keepends=True)} for cell in cells]
+    return json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+
+
+def test_a_cell_of_an_older_state_of_a_notebook_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "train.ipynb").write_text(
+        notebook(MODEL, "for old in results_of_before:\n    print(old)\n", "train(torch.rand(300, 8), 8)")
+    )
+    said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
+    assert "observed: train.ipynb" in said, said
+    assert "raises NameError: name 'results_of_before' is not defined; its cell was passed over" in said
+    (tmp_path / "train.ipynb").write_text(notebook(MODEL, "train(rows_of_before, 8)\n", "print(1)"))
+    said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
+    assert "the script raises NameError: name 'rows_of_before' is not defined" in said, said

@@ -295,4 +295,30 @@ def _as_numbers(error: BaseException, wishes: Wishes) -> bool:
     return bool(held)
 
 
-_LESSONS: tuple[Lesson, ...] = (_decided, _sizes, _asserted, _reshaped, _rank, _types, columns_wanted, words_wanted, lines_wanted)
+_NOTHING = re.compile(
+    r"num_samples=0|at least one array|zero-size array|index out of range|empty (?:sequence|range|slice|list)|division by zero"
+    r"|non-empty|out of bounds for axis \d+ with size 0|no \w+ (?:were |was )?found",
+    re.IGNORECASE,
+)
+
+
+def _in_folders(error: BaseException, text: str, wishes: Wishes) -> bool:
+    """Nothing was found in a folder of files that was made up: its code may expect a folder for each class in it."""
+    if not wishes.folders or wishes.nested or not _NOTHING.search(text):
+        return False
+    wishes.nested = True
+    return True
+
+
+_LESSONS: tuple[Lesson, ...] = (
+    _decided,
+    _sizes,
+    _asserted,
+    _reshaped,
+    _rank,
+    _types,
+    columns_wanted,
+    words_wanted,
+    lines_wanted,
+    _in_folders,
+)
