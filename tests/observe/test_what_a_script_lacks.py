@@ -165,3 +165,11 @@ def test_smaller_batches_are_no_help_where_none_was_seen(tmp_path: Path) -> None
     said = " ".join(commandline.vaelint("run", "--timeout", "4", "train.py", cwd=tmp_path).stdout.split())
     assert "was over, before its first batch" in said, said
     assert "help: give it more time: vaelint run --timeout" in said and "--rows" not in said
+
+
+def test_what_git_lfs_has_left_is_to_be_pulled(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import zipfile\nimport torch\nprint(zipfile.ZipFile('data.zip').namelist())\n")
+    (tmp_path / "data.zip").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 44190741\n")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "the script reads data.zip, of which Git LFS has left only a pointer here (train.py:3): it raises BadZipFile" in said, said
+    assert "help: git lfs pull" in said

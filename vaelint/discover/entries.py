@@ -22,9 +22,10 @@ from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
-_CONTINUED = re.compile(
-    r"\\[ \t]*(?:#[^\n]*)?\n"
-)  # texts have blanks and comments behind the backslash, though a shell reads them otherwise
+_OPTION = r"--[\w-]+(?:[ =][^\s-]\S*)?"
+_CONTINUED = re.compile(rf"\\[ \t]*(?:#[^\n]*)?\n|\n(?=[ \t]*{_OPTION}(?:[ \t]+{_OPTION})*[ \t]*(?:\n|$))")
+"""Where a command goes on: texts have blanks and comments behind the backslash, though a shell reads them otherwise, or leave it out
+before a line of options."""
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$|\bpaths?/to/|\byour[_-]\w", re.IGNORECASE)
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")

@@ -91,6 +91,11 @@ def said_to_be_read(path: str, line: str) -> Said:
     return f"the script reads {shown}, which is not there{line}", f"put {_missing(shown)} there, or name another place"
 
 
+def said_of_a_pointer(path: str, line: str, what: str) -> Said:
+    """What is said of a script that reads what Git LFS has left in the place of a file."""
+    return f"the script reads {_shown(path)}, of which Git LFS has left only a pointer here{line}: {_its(what)}", "git lfs pull"
+
+
 def said_in_place_of(file: str, line: str, what: str) -> Said:
     """What is said of a script that reads a file which is not there, and cannot do with what was made up for it."""
     shown = _shown(file)

@@ -57,7 +57,7 @@ from vaelint.pipeline.other_data import Place, hold_at_both_sizes, places_of, wi
 from vaelint.pipeline.over_time.curves import make_curves
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
-from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_to_be_read, said_without
+from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_of_a_pointer, said_to_be_read, said_without
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
@@ -277,6 +277,8 @@ def _why(session: Session, error: BaseException, home: str) -> TargetError:
         text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
         return TargetError("VAE007", f"{text}, and without it {raised}", more, place)
     of_data = not isinstance(error, ImportError | OSError) and type(error) is not NameError  # no data give a name a value
+    if session.pointers and not isinstance(error, ImportError | NameError):
+        return TargetError("VAE007", *said_of_a_pointer(*session.pointers[0], raised), place)
     if session.asked and _is_its_own(error) and getattr(error, "filename", None) is None:
         return TargetError("VAE007", *said_without(*session.asked[-1], raised), place)
     if session.unfound and of_data:

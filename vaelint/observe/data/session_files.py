@@ -43,6 +43,8 @@ def absent_files(session: Session, *, other: bool = False, blanks: Blanks | None
             looks = does != "read" and not made and not (does == "list" and _library_looks(session, sys._getframe(1)))
             if looks and (line := session.where()) and path not in map(os.path.abspath, sys.path):
                 (session.unfound if does == "list" else session.asked).append((path, line))
+            if does == "read" and not made and os.path.lexists(path):  # it was asked for as a pointer is no data
+                session.pointers.append((path, session.where()))
             return made
         finally:
             asking = False
