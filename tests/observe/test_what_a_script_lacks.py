@@ -10,6 +10,7 @@ from pathlib import Path
 import commandline
 import pytest
 
+from vaelint.discover.entries import entries
 from vaelint.pipeline.script_errors import said_of
 
 WALKS = """import glob
@@ -173,3 +174,27 @@ def test_what_git_lfs_has_left_is_to_be_pulled(tmp_path: Path) -> None:
     said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
     assert "the script reads data.zip, of which Git LFS has left only a pointer here (train.py:3): it raises BadZipFile" in said, said
     assert "help: git lfs pull" in said
+
+
+def test_a_file_with_the_name_of_its_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo = tmp_path / "zoo_of_models"
+    zoo.mkdir()
+    (zoo / "zoo_of_models.py").write_text("class Model: ...\n")
+    (zoo / "train.py").write_text("import torch\nfrom zoo_of_models.parts import loss\ntorch.zeros(1).backward()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(zoo))
+    with pytest.raises(ModuleNotFoundError) as raised:
+        importlib.import_module("zoo_of_models.parts")
+    said, help = said_of(raised.value)
+    assert said == "zoo_of_models.parts is imported, and zoo_of_models is zoo_of_models/zoo_of_models.py here"
+    assert help.endswith("vaelint run -m PACKAGE.MODULE")
+    assert entries(tmp_path, tmp_path)[0].words == ("-m", "zoo_of_models.train")
+    sys.modules.pop("zoo_of_models")
+
+
+def test_a_module_that_only_prints_starts_nothing(tmp_path: Path) -> None:
+    text = "import torch\nprint(torch.__version__)\n\n\ndef train(model):\n    model().backward()\n"
+    (tmp_path / "losses.py").write_text(text)
+    assert entries(tmp_path, tmp_path) == []
+    (tmp_path / "losses.py").write_text(text + "\n\ntrain(torch.nn.Linear(1, 1))\n")
+    assert [e.words for e in entries(tmp_path, tmp_path)] == [("losses.py",)]

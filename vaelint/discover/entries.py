@@ -107,9 +107,13 @@ def _entry(file: Path, folder: Path, told: list[tuple[str, ...]], sources: Sourc
 
 
 def _by_itself(file: Path, folder: Path, tree: ast.Module) -> tuple[str, ...]:
-    """The words that start a file: its path, or `-m` and its name where it imports relatively, which needs the package around it."""
+    """The words that start a file: its path, or `-m` and its name where it imports relatively, which needs the package around it, or by
+    the name of its folder, where a file beside it has that name too and would be found first."""
     path = Path(os.path.relpath(file, folder))
     relative = any(isinstance(n, ast.ImportFrom) and n.level for n in tree.body)
+    around = file.parent.name
+    if (file.parent / f"{around}.py").is_file():
+        relative |= any(isinstance(n, ast.ImportFrom) and str(n.module).startswith(f"{around}.") for n in tree.body)
     if relative and path.suffix == ".py" and all(part.isidentifier() for part in path.with_suffix("").parts):
         return ("-m", ".".join(path.with_suffix("").parts))
     return (path.as_posix(),)
