@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from vaelint.config.closure import imported_by
+from vaelint.discover.argparse_options import options_of
 from vaelint.discover.entries import entries
-from vaelint.discover.guessed_options import unset_numbers
+from vaelint.discover.guessed_options import guesses, unset_numbers
 from vaelint.discover.not_there import why_none
 from vaelint.discover.sources import tree_of
 
@@ -25,6 +26,10 @@ def test_a_script_whose_trainer_is_not_there_is_named(tmp_path: Path, monkeypatc
     told, type_this = why_none(tmp_path)
     assert told == "main.py cannot start here: no_such_trainer is not there" and type_this.endswith("vaelint run main.py")
     (tmp_path / "no_such_trainer").mkdir()
+    assert why_none(tmp_path) == ("", "")
+    (tmp_path / "no_such_trainer").rmdir()
+    (tmp_path / "lib" / "training").mkdir(parents=True)
+    (tmp_path / "lib" / "training" / "no_such_trainer.py").touch()  # which the script may put on Python's path
     assert why_none(tmp_path) == ("", "")
 
 
@@ -56,3 +61,16 @@ def test_a_shell_script_names_a_training_from_its_own_folder(tmp_path: Path) -> 
     (tmp_path / "run" / "other.sh").write_text("python3 ../../elsewhere.py\n")
     (entry,) = entries(tmp_path, tmp_path)
     assert entry.told == (("train.py", "--dataset=digits", "--lr=0.1"),)
+
+
+def test_a_path_to_nowhere_is_no_command_and_what_lacks_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import argparse, torch\np = argparse.ArgumentParser()\np.add_argument('params_json')\np.add_argument('table')\n"
+        "if __name__ == '__main__':\n    torch.zeros(1).backward()\n"
+    )
+    (tmp_path / "README.md").write_text("    python train.py /path/to/params.json your-table.csv\n")
+    (entry,) = entries(tmp_path, tmp_path)
+    assert (entry.told, entry.command) == ((), "train.py PARAMS_JSON TABLE")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "small.json").write_text("{}")
+    assert guesses(next(options_of([tree_of(tmp_path / "train.py")])), [], tmp_path) == ["configs/small.json"]  # type: ignore[list-item]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import commandline
 
+from vaelint.discover.observing import _typed_there
+
 TRAIN = """
 import json
 
@@ -80,3 +82,21 @@ def test_what_is_missing_is_named_from_the_folder_where_the_script_means_it(tmp_
         said
     )
     assert "help: put your data, the folder prepared, there, or name another place" in said
+
+
+def test_the_deeper_cause_is_said_where_a_path_is_there_from_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "sizes.yaml").write_text("latent: 3")
+    reads = "import torch\nopen('sizes.yaml').read()\nopen('weights.yaml').read()\ntorch.zeros(1).backward()\n"
+    (tmp_path / "train" / "train.py").write_text(f"{reads}if __name__ == '__main__':\n    pass\n")
+    done = commandline.vaelint("check", ".", cwd=tmp_path)
+    said = " ".join(done.stderr.split())
+    assert "the script reads train/weights.yaml, which is not there (train/train.py:3)" in said, said
+
+
+def test_what_is_to_be_typed_names_the_folder() -> None:
+    more = "give it more time: vaelint run --timeout 180 train.py"
+    assert _typed_there(more, "train") == "give it more time: cd train && vaelint run --timeout 180 train.py"
+    assert _typed_there(more, "") == more
+    assert _typed_there("cd train && vaelint run train.py", "train") == "cd train && vaelint run train.py"
+    assert _typed_there("pip install h5py", "train") == "pip install h5py"

@@ -8,7 +8,7 @@ from pathlib import Path
 import commandline
 import pytest
 
-from vaelint.discover.entries import entries
+from vaelint.discover.entries import commands_in, entries
 
 OPTIONS = """
 import argparse
@@ -79,3 +79,8 @@ def test_options_of_a_configuration_are_read_without_their_package(tmp_path: Pat
     assert "effective beta: 1" in said and "configargparse is not installed, and is stood in for (train.py:2)" in said, said
     said = " ".join(commandline.vaelint("run", "train.py", "--codes", "4", cwd=tmp_path).stdout.split())
     assert "AssertionError: Namespace(" in said and "codes=4" in said, said
+
+
+def test_a_line_of_options_goes_on_with_the_command_before_it() -> None:
+    text = "```bash\npython3 train.py --data a.zip\n--codes b.zip --weight 0.1\n```\n\npython other.py\n--rate learning rate\n"
+    assert list(commands_in(text)) == [["train.py", "--data", "a.zip", "--codes", "b.zip", "--weight", "0.1"], ["other.py"]]

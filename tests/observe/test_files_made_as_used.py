@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import commandline
@@ -70,9 +71,25 @@ READS = {
         "import glob\nimport numpy as np\nfiles = sorted(glob.glob('scans/*.npy'))\ntrain(np.stack([np.load(f) for f in files]), 19)\n",
         "made-up data instead of the folder scans: 60 files that end in .npy",
     ),
+    "a folder of folders, one for each class": (
+        "import glob, os\nimport numpy as np\nkinds = sorted(os.listdir('sounds'))\n"
+        "files = [f for kind in kinds for f in glob.glob(os.path.join('sounds', kind, '*.npy'))]\n"
+        "train(np.stack([np.load(f) for f in files]), 23)\n",
+        "made-up data instead of the folder sounds: 60 files that end in .npy",
+    ),
     "a table, by columns that are only known when it runs": (
         "import pandas as pd\nnames = {'a': 'Income', 'b': 'Age'}\ntrain(pd.read_csv('x.csv')[list(names.values())].values, 2)\n",
         "made-up data instead of x.csv",
+    ),
+    "two parts of one data set, neither of which is there": (
+        "import pickle\nparts = [pickle.load(open(f'data/set_{part}.pkl', 'rb')) for part in ('train', 'valid')]\n"
+        "assert len(parts) == 2\ntrain(torch.cat([torch.as_tensor(p).float() for p in parts]), 14)\n",
+        "made-up data instead of data/set_valid.pkl: an array of 300x14",
+    ),
+    "images whose channels come last": (
+        "import numpy as np\nx = np.load('x.npy')\nx = np.transpose(x, [0, 3, 1, 2])\n"
+        "x = torch.nn.Conv2d(3, 1, 5, 3)(torch.as_tensor(x).float()).detach()\ntrain(x.flatten(1), 400)\n",
+        "made-up data instead of x.npy: an array of 300x64x64x3 (train.py:3)",
     ),
     "an assertion about data": (
         "import numpy as np\nx, rows = np.load('x.npy'), np.load('rows.npy')\nassert len(rows) == 12345 - 1\ntrain(x, 10)\n",
@@ -99,6 +116,18 @@ def test_what_is_not_there_is_made_up_as_the_script_uses_it(tmp_path: Path, case
     said = run(tmp_path, READS[case][0])
     assert "observed: train.py; the loss is what model.py:26 calls backward() on" in said, said
     assert READS[case][1] in said, said
+
+
+PUBLIC = "import csv\nrows = list(csv.DictReader(open('250k_rndm_zinc_drugs_clean_3.csv')))\n"
+
+
+def test_a_public_data_set_has_fewer_rows_than_the_script_may_know(tmp_path: Path) -> None:
+    said = run(tmp_path, PUBLIC + "assert len(rows) == 249455\ntrain(torch.rand(len(rows), 8), 8)\n")
+    assert "observed: train.py" in said, said
+    assert "train.py:4 asserts what made-up data do not meet, which was passed over" in said
+    said = run(tmp_path, PUBLIC + "print(rows[200000])\ntrain(torch.rand(len(rows), 8), 8)\n")
+    assert "the script reads 250k_rndm_zinc_drugs_clean_3.csv, which is not there (train.py:3); with made-up data in its place" in said
+    assert "help: put 250k_rndm_zinc_drugs_clean_3.csv there" in said
 
 
 def test_weights_that_are_not_there_leave_a_network_as_it_was_made(tmp_path: Path) -> None:
@@ -138,3 +167,21 @@ def test_a_question_is_answered(tmp_path: Path) -> None:
 def test_nothing_is_made_up_where_the_script_wants_its_own(tmp_path: Path) -> None:
     said = run(tmp_path, "import numpy\ntrain(numpy.load('x.npy'), 8)\n", "--data", "real")
     assert "the script reads x.npy, which is not there" in said
+
+
+def notebook(*cells: str) -> str:
+    """A notebook of code cells, as Jupyter writes it."""
+    code = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": cell.splitlines(keepends=True)} for cell in cells]
+    return json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+
+
+def test_a_cell_of_an_older_state_of_a_notebook_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "train.ipynb").write_text(
+        notebook(MODEL, "for old in results_of_before:\n    print(old)\n", "train(torch.rand(300, 8), 8)")
+    )
+    said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
+    assert "observed: train.ipynb" in said, said
+    assert "raises NameError: name 'results_of_before' is not defined; its cell was passed over" in said
+    (tmp_path / "train.ipynb").write_text(notebook(MODEL, "train(rows_of_before, 8)\n", "print(1)"))
+    said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
+    assert "the script raises NameError: name 'rows_of_before' is not defined" in said, said

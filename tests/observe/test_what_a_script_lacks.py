@@ -10,6 +10,7 @@ from pathlib import Path
 import commandline
 import pytest
 
+from vaelint.discover.entries import entries
 from vaelint.pipeline.script_errors import said_of
 
 WALKS = """import glob
@@ -143,3 +144,57 @@ def test_a_module_may_lie_in_a_folder_that_the_repository_has_not_kept(tmp_path:
     said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
     assert "no_such_helpers is not installed here, nor is there OtherCode, where the script looks for modules" in said, said
     assert "help: put OtherCode there, or pip install no_such_helpers" in said
+
+
+def test_a_name_without_a_value_is_no_matter_of_data(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import torch\nx = torch.load('data/x.pt')['images']\nprint(loss_of(x))\n")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "the script raises NameError: name 'loss_of' is not defined" in said, said
+    assert "put your data" not in said
+
+
+def test_one_of_the_subcommands_is_to_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('what', choices=['fit', 'test'])\np.parse_args()\n"
+    )
+    said = " ".join(commandline.vaelint("run", "train.py", "data", cwd=tmp_path).stdout.split())
+    assert "invalid choice: 'data'" in said and "help: vaelint run train.py fit" in said, said
+
+
+def test_smaller_batches_are_no_help_where_none_was_seen(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import time\nimport torch\nfor i in range(1000):\n    time.sleep(0.1)\n")
+    said = " ".join(commandline.vaelint("run", "--timeout", "4", "train.py", cwd=tmp_path).stdout.split())
+    assert "was over, before its first batch" in said, said
+    assert "help: give it more time: vaelint run --timeout" in said and "--rows" not in said
+
+
+def test_what_git_lfs_has_left_is_to_be_pulled(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import zipfile\nimport torch\nprint(zipfile.ZipFile('data.zip').namelist())\n")
+    (tmp_path / "data.zip").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 44190741\n")
+    said = " ".join(commandline.vaelint("run", "train.py", cwd=tmp_path).stdout.split())
+    assert "the script reads data.zip, of which Git LFS has left only a pointer here (train.py:3): it raises BadZipFile" in said, said
+    assert "help: git lfs pull" in said
+
+
+def test_a_file_with_the_name_of_its_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo = tmp_path / "zoo_of_models"
+    zoo.mkdir()
+    (zoo / "zoo_of_models.py").write_text("class Model: ...\n")
+    (zoo / "train.py").write_text("import torch\nfrom zoo_of_models.parts import loss\ntorch.zeros(1).backward()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(zoo))
+    with pytest.raises(ModuleNotFoundError) as raised:
+        importlib.import_module("zoo_of_models.parts")
+    said, help = said_of(raised.value)
+    assert said == "zoo_of_models.parts is imported, and zoo_of_models is zoo_of_models/zoo_of_models.py here"
+    assert help.endswith("vaelint run -m PACKAGE.MODULE")
+    assert entries(tmp_path, tmp_path)[0].words == ("-m", "zoo_of_models.train")
+    sys.modules.pop("zoo_of_models")
+
+
+def test_a_module_that_only_prints_starts_nothing(tmp_path: Path) -> None:
+    text = "import torch\nprint(torch.__version__)\n\n\ndef train(model):\n    model().backward()\n"
+    (tmp_path / "losses.py").write_text(text)
+    assert entries(tmp_path, tmp_path) == []
+    (tmp_path / "losses.py").write_text(text + "\n\ntrain(torch.nn.Linear(1, 1))\n")
+    assert [e.words for e in entries(tmp_path, tmp_path)] == [("losses.py",)]

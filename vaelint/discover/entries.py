@@ -22,10 +22,11 @@ from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
-_CONTINUED = re.compile(
-    r"\\[ \t]*(?:#[^\n]*)?\n"
-)  # texts have blanks and comments behind the backslash, though a shell reads them otherwise
-_NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
+_OPTION = r"--[\w-]+(?:[ =][^\s-]\S*)?"
+_CONTINUED = re.compile(rf"\\[ \t]*(?:#[^\n]*)?\n|\n(?=[ \t]*{_OPTION}(?:[ \t]+{_OPTION})*[ \t]*(?:\n|$))")
+"""Where a command goes on: texts have blanks and comments behind the backslash, though a shell reads them otherwise, or leave it out
+before a line of options."""
+_NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$|\bpaths?/to/|\byour[_-]\w", re.IGNORECASE)
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
 _BARE = re.compile(r"(?:\.{0,2}/)?(?:[\w-]+/)*\w[\w-]*")  # a script whose name has no ending
@@ -49,7 +50,7 @@ class Entry:
     @property
     def command(self) -> str:
         """As it is typed."""
-        left = [word for option in self.lacks for word in ((option, "VALUE") if option.startswith("-") else ("VALUE",))]
+        left = [word for option in self.lacks for word in ((option, "VALUE") if option.startswith("-") else (option.upper(),))]
         return shlex.join([*self.words, *left])
 
 
@@ -106,9 +107,13 @@ def _entry(file: Path, folder: Path, told: list[tuple[str, ...]], sources: Sourc
 
 
 def _by_itself(file: Path, folder: Path, tree: ast.Module) -> tuple[str, ...]:
-    """The words that start a file: its path, or `-m` and its name where it imports relatively, which needs the package around it."""
+    """The words that start a file: its path, or `-m` and its name where it imports relatively, which needs the package around it, or by
+    the name of its folder, where a file beside it has that name too and would be found first."""
     path = Path(os.path.relpath(file, folder))
     relative = any(isinstance(n, ast.ImportFrom) and n.level for n in tree.body)
+    around = file.parent.name
+    if (file.parent / f"{around}.py").is_file():
+        relative |= any(isinstance(n, ast.ImportFrom) and str(n.module).startswith(f"{around}.") for n in tree.body)
     if relative and path.suffix == ".py" and all(part.isidentifier() for part in path.with_suffix("").parts):
         return ("-m", ".".join(path.with_suffix("").parts))
     return (path.as_posix(),)

@@ -13,7 +13,7 @@ from vaelint.discover.argparse_options import Option, known_value, options_of
 from vaelint.discover.told_options import value_of_option
 from vaelint.discover.variants import CONFIGURATIONS, with_option
 
-_CONFIGURATION = re.compile(r"(^|_)(config|cfg|conf|yaml|hparams)(_|s?$|file|path)", re.IGNORECASE)
+_CONFIGURATION = re.compile(r"(^|_)(config|cfg|conf|yaml|hparams)(_|s?$|file|path)|(^|_)params?_(json|ya?ml|file|path)$", re.IGNORECASE)
 _NAME = re.compile(
     r"(^|_)(name|run|exp|experiment|tag|id|title|comment|project|out|output|save|log|logs|results?|ckpt|checkpoints?)(_|$|dir|path|name|id)"
 )

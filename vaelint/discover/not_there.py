@@ -60,10 +60,12 @@ def _absent(tree: ast.Module, file: Path, place: Path) -> Iterator[str]:
 
 
 def _is_own(name: str, file: Path, place: Path) -> bool:
-    """Whether the repository has a module of the name: beside the file, above it, or in one folder of it."""
+    """Whether the repository has a module of the name: beside the file, above it, or in a folder that may come onto Python's path."""
     root = place.resolve()
     above = [p for p in (file.parent, *file.parents) if p.is_relative_to(root)]
-    return any((p / f"{name}.py").is_file() or (p / name).is_dir() for p in above) or any(root.glob(f"*/{name}"))
+    if any((p / f"{name}.py").is_file() or (p / name).is_dir() for p in above):
+        return True
+    return any(path.is_dir() or path.suffix == ".py" for pattern in (name, f"{name}.py") for path in root.glob(f"**/{pattern}"))
 
 
 def _is_installed(name: str) -> bool:

@@ -145,6 +145,7 @@ def _start_inside(
             shows(answer)
             or not (_misses_a_path(answer) or _misses_a_package(answer))
             or (_leads_out(answers[n], folder) and not _leads_out(answer, folder))
+            or _is_there(answers[n], coming[n][0].file.parent)
         ):
             asked[n], answers[n] = request, answer
 
@@ -168,6 +169,13 @@ def _leads_out(answer: Checked, folder: Path) -> bool:
     return any(not (base / path).resolve().is_relative_to(folder.resolve()) for path in named)
 
 
+def _is_there(answer: Checked, folder: Path) -> bool:
+    """Whether the path that a run wanted is there in the script's own folder: there it comes further."""
+    wanted = _WANTED.search(next(iter(answer.result.findings)).message)
+    return wanted is not None and (folder / wanted[1]).exists()
+
+
+_WANTED = re.compile(r"\b(?:reads|looks for|looks into) (\S+), which is not there")
 _PATH = re.compile(r"(?<![\w:/.])(?:\.\.)?/[\w./-]+")
 _PATHS = re.compile(r"is not there|No such file|[Nn]ot? .*found|does not exist|doesn't exist")
 
@@ -248,6 +256,11 @@ def _lacking(entry: Entry, folder: Path) -> Tried:
     return Tried(entry, None, because=f"it cannot do without {', '.join(entry.lacks)}", type_this=f"{there}vaelint run {entry.command}")
 
 
+def _typed_there(help: str, folder: str) -> str:
+    """What to type, by whom is not in the folder that the command is started in."""
+    return re.sub(r"(?<!&& )\bvaelint run (?=-|\S*\.(?:py|ipynb)\b)", f"cd {shlex.quote(folder)} && vaelint run ", help) if folder else help
+
+
 def _depth(finding: Finding) -> int:
     """How far a run came."""
     if finding.code != "VAE007":
@@ -272,6 +285,6 @@ def _tried(entry: Entry, request: Request, answer: Checked) -> Tried:
         place = f" ({first.span.file}:{first.span.line})" if f"{first.span.file}:" not in first.message and first.span.line > 1 else ""
         arguments = shlex.join(words[2 if words[0] == "-m" else 1 :])
         because = f"{f'with {arguments}: ' if arguments else ''}{first.message}{place}"
-        return Tried(entry, None, because=because, type_this=first.help, depth=_depth(first))
+        return Tried(entry, None, because=because, type_this=_typed_there(first.help, request.folder), depth=_depth(first))
     names = {name for r in results for name in r.target.rpartition(":")[2].split("+")}
     return Tried(entry, request, frozenset(names), seen_in(answer))

@@ -117,7 +117,8 @@ def _at_sizes(loaded: Loaded, own: Choice, inputs: InputSet) -> Iterator[Choice]
     """The sizes of the input in the place of defaults that go by the same names, where these differ."""
     sizes: dict[str, object] = {}
     for p in _parameters(loaded):
-        size = construct.size_of(p.name, inputs) if p.name not in own.values and type(p.default) is int else None
+        is_size = type(p.default) is int or p.default is None
+        size = construct.size_of(p.name, inputs) if p.name not in own.values and is_size else None
         if size is not None and size != p.default:
             sizes[p.name] = size
     if sizes:

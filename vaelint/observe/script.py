@@ -8,9 +8,11 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import runpy
 import sys
+import traceback
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.paths import relative
 from vaelint.observe.data.absent import importing_file
 from vaelint.repository.python_files import python_files
-from vaelint.source.notebook import not_run, show, source_of_file
+from vaelint.source.notebook import cell_of, not_run, show, source_of_file
 
 
 def file_of(command: Sequence[str]) -> str:
@@ -113,7 +115,29 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
     show(whole)  # the lines of a notebook's cells are those of its file
     program = without_version_asserts(ast.parse(source_of_file(path), path), path, note, _lines_of(path))
     with _own_before_standard(Path(path).resolve().parent):
+        if path.endswith(".ipynb"):
+            _run_cells(program, whole, path, main.__dict__, note)
+            return
         exec(compile(program, whole, "exec", dont_inherit=True), main.__dict__)
+
+
+def _run_cells(program: ast.Module, whole: str, path: str, names: dict[str, Any], note: Callable[[str], None]) -> None:
+    """Runs a notebook cell by cell. One that wants a name which no cell before it has is passed over, as by whoever runs the others:
+    notebooks are not always run from top to bottom. At the end the first such error is raised."""
+    futures = [n for n in program.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    first: NameError | None = None
+    for _, cell in itertools.groupby(program.body, lambda n: (cell_of(whole, n.lineno) or (0, 0))[0]):
+        body = [*futures, *(n for n in cell if n not in futures)]
+        try:
+            exec(compile(ast.Module(body, program.type_ignores), whole, "exec", dont_inherit=True), names)
+        except NameError as error:
+            if type(error) is not NameError:
+                raise
+            first = first or error
+            line = next((line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == whole), 1)
+            note(f"{path}:{line} raises NameError: {error}; its cell was passed over")
+    if first is not None:
+        raise first
 
 
 class _Versions(ast.NodeTransformer):

@@ -87,6 +87,7 @@ class Session(Scaling, Says):
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
         self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
         self.invented, self.asked = list[tuple[str, str]](), list[tuple[str, str]]()  # files made up unknown; paths asked for in vain
+        self.public, self.pointers = list[tuple[str, str]](), list[tuple[str, str]]()  # public sets, made up smaller; what Git LFS left
         self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
         self._origin: Origin | None = None  # where the last recorded batch came from, if no loader gave it
@@ -101,6 +102,11 @@ class Session(Scaling, Says):
         self._cleared: Span | None = None  # where gradients were cleared last
         self._before: dict[int, list[torch.Tensor]] = {}
         self._updates: Updates | None = None  # what became of gradients in the training under way
+
+    @property
+    def came_to_batches(self) -> bool:
+        """Whether the script got as far as to train: a loader gave a batch, or gradients were taken."""
+        return self._loading or self._backwards > 0 or self.done > 0
 
     # --- what the hooks tell -----------------------------------------------------------------------------------------
 

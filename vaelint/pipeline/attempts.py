@@ -65,7 +65,8 @@ def started_again(
             break
         emit({"kind": "stage", "stage": "run"})
         answer = ask(replace(request, timeout=left), wishes, left)
-        if answer is None:
+        if answer is None:  # what an earlier one stopped at is not in its way: time is
+            best = [_too_late(request)]
             break
         for file in answer.files:
             _look_at(file)
@@ -77,6 +78,16 @@ def started_again(
         if not answer.learned:
             break
     return best, wishes
+
+
+def _too_late(request: Request) -> TargetResult:
+    """What is said of an attempt that did not come to its end in the time for all of them."""
+    late, words = TargetResult(request.target), " ".join(request.run)
+    few = f" --rows {request.rows}" if request.rows else ""
+    text = f"no training iteration had ended when the script's share of {round(request.timeout)} s was over"
+    longer = f"give it more time: vaelint run --timeout {2 * round(request.timeout)}{few} {words}"
+    fail(late, TargetError("VAE006", text, longer if few else f"{longer}, or smaller batches: vaelint run --rows 4 {words}"))
+    return late
 
 
 @contextlib.contextmanager

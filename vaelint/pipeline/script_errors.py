@@ -63,12 +63,25 @@ def _of_a_module(error: ModuleNotFoundError, whole: str) -> Said:
         return "the package tensorflow is not installed here", installing(name)
     if whole != name and _imported_by_itself(error, name):
         return f"{whole} is imported, which the repository does not have", "add the file, or take the import out"
+    if whole != name and (own := _own_file(name)) is not None:
+        return f"{whole} is imported, and {name} is {own} here", _AS_A_MODULE
     if name in sys.modules and whole != name:
         return f"the {name} that is installed has no module {whole}", f"install the version of {name} that the script is written for"
     install = f"pip install {DISTRIBUTIONS.get(name, name)}"
     if (gone := _looked_for_in()) is not None:
         return f"{name} is not installed here, nor is there {gone}, where the script looks for modules", f"put {gone} there, or {install}"
     return f"the package {name} is not installed here", install
+
+
+_AS_A_MODULE = "run it as a module, from above its package: vaelint run -m PACKAGE.MODULE"
+
+
+def _own_file(name: str) -> str | None:
+    """The file of a module that is no package and is below the working directory."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if not isinstance(file, str) or hasattr(sys.modules[name], "__path__"):
+        return None
+    return _shown(file) if Path(file).resolve().is_relative_to(Path.cwd().resolve()) and "site-packages" not in file else None
 
 
 def _looked_for_in() -> str | None:
@@ -89,6 +102,11 @@ def said_to_be_read(path: str, line: str) -> Said:
     """What is said of a script that reads a file which is not there, of which nothing tells what it holds."""
     shown = _shown(path)
     return f"the script reads {shown}, which is not there{line}", f"put {_missing(shown)} there, or name another place"
+
+
+def said_of_a_pointer(path: str, line: str, what: str) -> Said:
+    """What is said of a script that reads what Git LFS has left in the place of a file."""
+    return f"the script reads {_shown(path)}, of which Git LFS has left only a pointer here{line}: {_its(what)}", "git lfs pull"
 
 
 def said_in_place_of(file: str, line: str, what: str) -> Said:
@@ -114,8 +132,7 @@ def _as_it_is(error: BaseException, home: str) -> Said:
     if not text and (frames := traceback.extract_tb(error.__traceback__)):
         text = frames[-1].line or ""  # `assert x is not None` says no more than itself
     if isinstance(error, ImportError) and "relative import with no known parent" in text:
-        help = "run it as a module, from above its package: vaelint run -m PACKAGE.MODULE"
-        return f"the script raises ImportError: {text}", help
+        return f"the script raises ImportError: {text}", _AS_A_MODULE
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     if "is held back while the script is watched" in message_of(error):
         return said, "put the file there, or let the script fetch it: --allow-writes"

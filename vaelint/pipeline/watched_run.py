@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 import traceback
@@ -56,7 +57,7 @@ from vaelint.pipeline.other_data import Place, hold_at_both_sizes, places_of, wi
 from vaelint.pipeline.over_time.curves import make_curves
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
-from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_to_be_read, said_without
+from vaelint.pipeline.script_errors import said_in_place_of, said_of, said_of_a_pointer, said_to_be_read, said_without
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
@@ -108,7 +109,7 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         stack.enter_context(late_dynamo())
         error = observe(session, lambda: run_script(request.run, session.say))
     if isinstance(error, TimeIsUpError):
-        session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")
+        session.said.append(f"the script was stopped{_at(session, error)} when its share of the {_rounded(request.timeout):g} s was over")
     if held is not None:
         session.said += held.said
     if blanks is not None:
@@ -212,8 +213,12 @@ def _raise_if_out(session: Session, error: BaseException | None, request: Reques
     place = next(iter(session.spans.of_traceback(error)), None)
     words, few = " ".join(request.run), f" --rows {request.rows}" if request.rows else ""
     if isinstance(error, TimeIsUpError):
-        text = f"no training iteration had ended when the script's share of {request.timeout:g} s was over"
-        longer = f"give it more time: vaelint run --timeout {2 * request.timeout:g}{few} {words}"
+        share = _rounded(request.timeout)
+        text = f"no training iteration had ended when the script's share of {share:g} s was over"
+        longer = f"give it more time: vaelint run --timeout {2 * share:g}{few} {words}"
+        if not session.came_to_batches:  # smaller ones would not help
+            read = f"; until then it read {len(session.invented)} made-up files" if len(session.invented) > 1 else ""
+            raise TargetError("VAE006", f"{text}, before its first batch{read}", longer, place)
         raise TargetError("VAE006", text, longer if few else f"{longer}, or smaller batches: vaelint run --rows 4 {words}", place)
     if ran_out(error):
         text = f"the script takes more memory than the {memory} it may have here{asked_for(error)}"
@@ -225,6 +230,11 @@ def _raise_if_out(session: Session, error: BaseException | None, request: Reques
         raise TargetError("VAE006", text, more, place)
     if isinstance(error, HeldBackError):
         raise TargetError("VAE006", str(error), f"vaelint run --allow-writes {' '.join(request.run)}", place)
+
+
+def _rounded(seconds: float) -> float:
+    """What was left of a time, as it is said."""
+    return round(seconds) if seconds >= 10 else seconds
 
 
 def _raise_if_nothing(session: Session, error: BaseException | None, command: Sequence[str], home: str) -> None:
@@ -266,7 +276,9 @@ def _why(session: Session, error: BaseException, home: str) -> TargetError:
     if (lent := wanting(error)) is not None:
         text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
         return TargetError("VAE007", f"{text}, and without it {raised}", more, place)
-    of_data = not isinstance(error, ImportError | OSError)
+    of_data = not isinstance(error, ImportError | OSError) and type(error) is not NameError  # no data give a name a value
+    if session.pointers and not isinstance(error, ImportError | NameError):
+        return TargetError("VAE007", *said_of_a_pointer(*session.pointers[0], raised), place)
     if session.asked and _is_its_own(error) and getattr(error, "filename", None) is None:
         return TargetError("VAE007", *said_without(*session.asked[-1], raised), place)
     if session.unfound and of_data:
@@ -274,6 +286,8 @@ def _why(session: Session, error: BaseException, home: str) -> TargetError:
     called = isinstance(error, AttributeError) or (isinstance(error, TypeError) and "argument" in message_of(error))
     if session.invented and of_data and not called:
         return TargetError("VAE007", *said_in_place_of(*session.invented[0], raised), place)
+    if session.public and isinstance(error, RuntimeError | ValueError | LookupError | AssertionError):
+        return TargetError("VAE007", *said_in_place_of(*session.public[0], raised), place)
     if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
         text = f"{raised}; it ran with {'; '.join(session.guessed)}"
         return TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
@@ -286,8 +300,13 @@ def _is_its_own(error: BaseException) -> bool:
     return any((frame.line or "").startswith(("raise", "assert")) for frame in last)
 
 
+_CHOICE = re.compile(r"invalid choice: '([^']+)' \(choose from '?([^',)]+)")
+
+
 def _to_type(said: str, command: Sequence[str]) -> str:
     """The command line that argparse asks for: with the options that lack, or without those that the script does not have."""
+    if (choice := _CHOICE.search(said)) is not None and choice[1] in command:
+        return f"vaelint run {' '.join(choice[2] if word == choice[1] else word for word in command)}"
     required, unknown = said.partition("required: ")[2], said.partition("unrecognized arguments: ")[2].split()
     if unknown and not set(unknown) - {*command}:
         kept = " ".join(word for word in command if word not in unknown)

@@ -13,6 +13,27 @@ from typing import Any, cast
 Act = Callable[[ModuleType], None]
 
 
+_asking: set[tuple[int, str]] = set()  # the finders that ask the others just now, each with the module
+
+
+def found_by_others(
+    asking: importlib.abc.MetaPathFinder, name: str, path: Iterable[str] | None, target: ModuleType | None
+) -> importlib.machinery.ModuleSpec | None:
+    """A module's spec, as the first other finder gives it that has it.
+
+    Several finders may ask in this way for one module: each is asked once, and the one that asks has no answer of its own meanwhile.
+    """
+    question = (id(asking), name)
+    if question in _asking:
+        return None
+    _asking.add(question)
+    try:
+        found = (cast(Any, f).find_spec(name, path, target) for f in list(sys.meta_path) if f is not asking)
+        return next((s for s in found if s is not None), None)
+    finally:
+        _asking.discard(question)
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds one module as all others would, and acts on it when its code has run."""
 
@@ -23,8 +44,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         """The module's spec, as another finder gives it."""
         if name != self._name:
             return None
-        found = (cast(Any, f).find_spec(name, path, target) for f in sys.meta_path if f is not self)
-        spec = next((s for s in found if s is not None), None)
+        spec = found_by_others(self, name, path, target)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader
             loader.exec_module = self._then(loader.exec_module)

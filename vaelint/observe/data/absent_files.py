@@ -52,7 +52,7 @@ class AbsentFiles:
     """Makes what is read and is not there.
 
     `guessed`: images whose size nothing tells, with the line that reads them. `invented`: tables and texts of which nothing but their
-    kind is known, each with its line.
+    kind is known, each with its line. `public`: files of public data sets, which have their shapes and fewer rows, each with its line.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class AbsentFiles:
         self._blanks = blanks
         self._note, self._place, self._sources, self._other, self._needed = note, place, sources, other, needed
         self.invented: list[tuple[str, str]] = []
+        self.public: list[tuple[str, str]] = []
         self._pictures: dict[tuple[int, int, int], list[bytes]] = {}
         self.guessed: list[str] = []
 
@@ -92,8 +93,11 @@ class AbsentFiles:
             except ModuleNotFoundError:  # what reads it is not installed either
                 return False
             self._note(instead_of(f"{_shown(path)} ({known.what})", said))
+            self.public.append((path, self._place()))
+            if self._blanks is not None:
+                self._blanks.wishes.public = True
             return True
-        if (other := _other_split(path)) is not None:
+        if (other := _other_split(path)) is not None and not self._is_hollow(other):
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
                 file.write(Path(other).read_bytes())  # which may have been made up itself
@@ -107,6 +111,10 @@ class AbsentFiles:
             self._guess(folder, f"made-up images instead of those in {folder}")
             return True
         return self._invented(path, twin, open_file, make_folder) or self._blank(path, twin, open_file, make_folder)
+
+    def _is_hollow(self, path: str) -> bool:
+        """Whether a file was made up that holds nothing itself: what it holds is made as its reader uses it."""
+        return self._blanks is not None and is_binary(path) and self._blanks.path_of(path) is not None
 
     def _blank(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
         """A file that holds what its reader makes of it."""
@@ -149,10 +157,12 @@ class AbsentFiles:
             return False
         ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
         shape = self._shape(sources)
-        below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
+        nested = self._blanks is not None and self._blanks.wishes.nested
+        below = _CLASSES[:2] if nested or "find_classes" in sources or "ImageFolder" in sources else ("",)
         pieces = 0
         if self._blanks is not None:
-            self._blanks.wishes.images, pieces = True, self._blanks.wishes.pieces
+            self._blanks.wishes.images = self._blanks.wishes.folders = True
+            pieces = self._blanks.wishes.pieces
         for folder in below:
             make_folder(str(Path(twin) / folder))
             for number in range(COUNT // len(below)):
@@ -168,14 +178,18 @@ class AbsentFiles:
             return False
         if not may_be_data(path) or not self._needed():
             return False
-        self._blanks.add_folder(path)
-        make_folder(twin)
-        for number in range(_FILES):
-            name = f"{_name(number, self._sources(), self._blanks.wishes.pieces)}.{ending}"
-            file, made = os.path.join(path, name), os.path.join(twin, name)  # noqa: PTH118 - as they are known to the mirror
-            with open_file(made, "w", encoding="utf-8") as opened:
-                opened.write("" if is_binary(name) else self._blanks.text(file, [sentence(i) for i in range(ROWS)]))
-            self._blanks.add(file, made, "", said=False)
+        below = _CLASSES if self._blanks.wishes.nested else ("",)
+        self._blanks.wishes.folders = True
+        for kind in below:
+            own, there = os.path.join(path, kind).rstrip("/"), os.path.join(twin, kind).rstrip("/")  # noqa: PTH118 - as the mirror knows them
+            self._blanks.add_folder(own)
+            make_folder(there)
+            for number in range(_FILES // len(below)):
+                name = f"{_name(number, self._sources(), self._blanks.wishes.pieces)}.{ending}"
+                file, made = os.path.join(own, name), os.path.join(there, name)  # noqa: PTH118
+                with open_file(made, "w", encoding="utf-8") as opened:
+                    opened.write("" if is_binary(name) else self._blanks.text(file, [sentence(i) for i in range(ROWS)]))
+                self._blanks.add(file, made, "", said=False)
         self._blanks.said_of_folder(path, f"{_FILES} files that end in .{ending}", self._place())
         self.invented.append((path, self._place()))
         return True
@@ -204,6 +218,7 @@ class AbsentFiles:
 
 
 _FILES = 60
+_CLASSES = ("a", "b", "c", "d")  # folders of a folder of files, where its code expects some
 _ALIKE = re.compile(r"""["'*]\.(npy|npz|mat|pkl|pickle|pt|pth|h5|hdf5|csv|txt|json|jsonl)["']""", re.IGNORECASE)
 _SPLITS = re.compile(r"(?<![a-z])(train(?:ing)?|test|valid(?:ation)?|val|dev|eval)(?![a-z])", re.IGNORECASE)
 

@@ -9,7 +9,9 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
+
+from vaelint.trace.when_imported import found_by_others
 
 Change = Callable[[ModuleType], None]
 
@@ -41,13 +43,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         """The module with a loader that changes it."""
         if name not in self._changes:
             return None
-        for finder in sys.meta_path:
-            spec: importlib.machinery.ModuleSpec | None = cast(Any, finder).find_spec(name, path, target) if finder is not self else None
-            if spec is not None:
-                if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _Loader(spec.loader, self._changes[name])
-                return spec
-        return None
+        spec = found_by_others(self, name, path, target)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Loader(spec.loader, self._changes[name])
+        return spec
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def absent_files(session: Session, *, other: bool = False, blanks: Blanks | None
         blanks.wishes.code = lambda: _sources(session)
     maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other, needed=needed, blanks=blanks)
     asking = False
-    session.guessed, session.invented = maker.guessed, maker.invented
+    session.guessed, session.invented, session.public = maker.guessed, maker.invented, maker.public
 
     def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], does: str) -> bool:
         nonlocal asking
@@ -43,6 +43,8 @@ def absent_files(session: Session, *, other: bool = False, blanks: Blanks | None
             looks = does != "read" and not made and not (does == "list" and _library_looks(session, sys._getframe(1)))
             if looks and (line := session.where()) and path not in map(os.path.abspath, sys.path):
                 (session.unfound if does == "list" else session.asked).append((path, line))
+            if does == "read" and not made and os.path.lexists(path):  # it was asked for as a pointer is no data
+                session.pointers.append((path, session.where()))
             return made
         finally:
             asking = False

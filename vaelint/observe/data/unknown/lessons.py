@@ -97,7 +97,7 @@ def _asserted(error: BaseException, text: str, wishes: Wishes) -> bool:
                 return True
     passed = (frame.f_code.co_filename, line)
     of_network = isinstance(frame.f_locals.get("self"), torch.nn.Module)
-    if tests and not of_network and (wishes.used or wishes.tables) and list(passed) not in wishes.passed:
+    if tests and not of_network and (wishes.used or wishes.tables or wishes.public) and list(passed) not in wishes.passed:
         wishes.passed.append([*passed])
         return True
     return False
@@ -207,8 +207,9 @@ def _rank(error: BaseException, text: str, wishes: Wishes) -> bool:
     line = line_of(error)
     if any(said in text for said in _PERMUTED):
         axes = re.search(r"(?:transpose|permute)\((?:\w+, *)?[(\[]?([\d, -]+)", line)
-        need = len(axes[1].strip(", ").split(",")) if axes else 3
-        return any(_with_axes(error, wishes, got, need, image=need == 4) for got in range(need - 1, 0, -1))
+        order = [int(n) for n in axes[1].strip(", ").split(",")] if axes else [0, 2, 1]
+        need, last = len(order), order == _CHANNELS_LAST
+        return any(_with_axes(error, wishes, got, need, image=need == 4, last=last) for got in range(need - 1, 0, -1))
     if "not enough values to unpack" in text or "too many values to unpack" in text:
         need, got = counts_in(text)
         if re.search(r"\.(shape|size\(\))", line):
@@ -224,8 +225,14 @@ def _rank(error: BaseException, text: str, wishes: Wishes) -> bool:
     return False
 
 
-def _with_axes(error: BaseException, wishes: Wishes, got: int, need: int, *, image: bool = False) -> bool:
-    """Gives an array other axes: the one that is at hand where it failed, else the last one with as many as there were."""
+_CHANNELS_LAST = [0, 3, 1, 2]  # how images whose channels come last are put in torch's order
+
+
+def _with_axes(error: BaseException, wishes: Wishes, got: int, need: int, *, image: bool = False, last: bool = False) -> bool:
+    """Gives an array other axes: the one that is at hand where it failed, else the last one with as many as there were.
+
+    `image`: of four axes two are the sides of an image. `last`: its channels come behind these.
+    """
     alike = [n for n in arrays_of(wishes) if len(n.axes) + (not n.whole) == got or len(n.axes) + 1 == got]
     at_hand = {tuple(t.shape) for t in tensors_at(error)}
     held = [n for n in alike if any(set(map(wishes.size, n.axes)) <= {*shape} for shape in at_hand)]
@@ -233,7 +240,7 @@ def _with_axes(error: BaseException, wishes: Wishes, got: int, need: int, *, ima
     for node in chosen:
         with_rank(node, max(len(node.axes) + need - got, 0))
         if image and len(node.axes) == 3:
-            for name in node.axes[1:]:
+            for name in node.axes[:2] if last else node.axes[1:]:
                 wishes.sizes[name] = 64
         if node.axes and node.values == "numbers" and node.below <= 2:
             node.values = "unit"
@@ -288,4 +295,30 @@ def _as_numbers(error: BaseException, wishes: Wishes) -> bool:
     return bool(held)
 
 
-_LESSONS: tuple[Lesson, ...] = (_decided, _sizes, _asserted, _reshaped, _rank, _types, columns_wanted, words_wanted, lines_wanted)
+_NOTHING = re.compile(
+    r"num_samples=0|at least one array|zero-size array|index out of range|empty (?:sequence|range|slice|list)|division by zero"
+    r"|non-empty|out of bounds for axis \d+ with size 0|no \w+ (?:were |was )?found",
+    re.IGNORECASE,
+)
+
+
+def _in_folders(error: BaseException, text: str, wishes: Wishes) -> bool:
+    """Nothing was found in a folder of files that was made up: its code may expect a folder for each class in it."""
+    if not wishes.folders or wishes.nested or not _NOTHING.search(text):
+        return False
+    wishes.nested = True
+    return True
+
+
+_LESSONS: tuple[Lesson, ...] = (
+    _decided,
+    _sizes,
+    _asserted,
+    _reshaped,
+    _rank,
+    _types,
+    columns_wanted,
+    words_wanted,
+    lines_wanted,
+    _in_folders,
+)

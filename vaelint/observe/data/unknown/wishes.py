@@ -70,7 +70,7 @@ class Text:
     words: int = 0  # how many of the pieces come first and are words
 
 
-_OF_A_RUN = ("files", "texts", "used", "other", "images", "tables", "last_text", "learned", "code")
+_OF_A_RUN = ("files", "texts", "used", "other", "images", "tables", "public", "folders", "last_text", "learned", "code")
 
 
 class Wishes:
@@ -85,13 +85,14 @@ class Wishes:
         self.more = 0  # how many further columns there are than at first
         self.texts: dict[str, Text] = {}
         self.pieces = 0  # into how many pieces names of images fall
+        self.nested = False  # whether folders of files hold folders, one for each class
         self.rows = ROWS
         self.passed: list[list[Any]] = []  # assertions about made-up data that failed: their file and line
         self.other = other
         self.used: list[str] = []  # files that were made up in this run
         self.restarts = 0
         self.learned = False  # whether the last error told anything
-        self.images = self.tables = False  # whether any were made up in this run
+        self.images = self.tables = self.public = self.folders = False  # whether any were made up in this run
         self.last_text = ""  # the text that was made up last
         self.code: Callable[[], str] = str  # the text of the script's files
 
