@@ -215,7 +215,7 @@ def test_a_loss_of_class_numbers_is_handed_those_of_the_zeros_and_ones(tmp_path:
     """
     result = check(tmp_path, monkeypatch, "x=4x6:float32{0,1}", model__py=MODEL + own)
     assert roles(result) == ["kl", "reconstruction"], result.notes
-    assert any("x is taken for one class at each place" in note for note in result.notes)
+    assert any("x is read as one class at each place" in note for note in result.notes)
 
 
 TABLE = """

@@ -240,7 +240,7 @@ def _of_classes(loaded: Loaded, model: nn.Module, step: Step, output: object, tr
     for name in sorted(step.bits):
         classes = f"{name}.argmax(-1)"
         ready = f"{name} = torch.nn.functional.one_hot({classes}, {name}.shape[-1]).to({name}.dtype)"
-        before = Step(f"{ready}; {step.code}", loaded, has_loss=False, notes=[*step.notes, f"{name} is taken for one class at each place"])
+        before = Step(f"{ready}; {step.code}", loaded, has_loss=False, notes=[*step.notes, f"{name} is read as one class at each place"])
         if (one := _measured(loaded, model, before, [classes], output, trials, notes)) is not None:
             return one
     return None
