@@ -23,7 +23,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         """The module's spec, as another finder gives it."""
         if name != self._name:
             return None
-        found = (cast(Any, f).find_spec(name, path, target) for f in sys.meta_path if f is not self)
+        later = sys.meta_path[sys.meta_path.index(self) + 1 :]  # those before have been asked, another that waits for the module among them
+        found = (cast(Any, f).find_spec(name, path, target) for f in later)
         spec = next((s for s in found if s is not None), None)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader
