@@ -6,9 +6,9 @@ is the judgement:
     name       where a target is there twice, what tells them apart
     true       warnings and errors that are right, each with the reason
     false      false alarms that are not mended yet: the test fails once they are gone
-    terms      what the terms of its loss are: role and kernel. Others may not be named; "not measured" and the like always may
+    terms      what the terms of its loss are: role and kernel. They are said; others may not be, "not measured" and the like may
     beta       its effective beta; without it, none may be given
-    objective  what may be said of the whole, clause by clause
+    objective  what is said of the whole, clause by clause
     wrong      clauses and terms that are wrong and not mended yet: the test fails once they are gone
 
 `make test-packages` installs the packages; without them the tests are skipped.
@@ -102,6 +102,7 @@ def test_model(package: str, at: int, folder: Path) -> None:
     assert heard.keys() == {*model.get("true", ()), *model.get("false", ())}, heard
     assert not [t["note"] for t in result["loss"]["terms"] if "Error" in t["note"]]
     assert _wrongly_said(model, result["loss"]) == set(model.get("wrong", ()))
+    assert not _no_longer_said(model, result["loss"])
     beta = (result["loss"].get("beta") or {}).get("value")
     if "wrong_beta" in model:
         assert beta == pytest.approx(model["wrong_beta"], rel=1e-3)
@@ -114,3 +115,9 @@ def _wrongly_said(model: dict[str, Any], loss: dict[str, Any]) -> set[str]:
     terms = {f"{t['role']}: {t['kernel']}" for t in loss["terms"] if t["kernel"] not in _UNKNOWN_KERNELS}
     clauses = {c for c in loss["objective"].split("; ") if not any(u in c for u in _UNKNOWN_CLAUSES)}
     return (terms - set(model.get("terms", ()))) | (clauses - set(model.get("objective", ())))
+
+
+def _no_longer_said(model: dict[str, Any], loss: dict[str, Any]) -> set[str]:
+    """Terms and clauses that were said once, and were right."""
+    said = {f"{t['role']}: {t['kernel']}" for t in loss["terms"]} | set(loss["objective"].split("; "))
+    return {*model.get("terms", ()), *model.get("objective", ())} - said

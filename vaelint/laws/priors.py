@@ -48,6 +48,8 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
                 seen.add(prior)
                 if site.kind == "gaussian" and (_weighs(bench, prior, leaf) or _is_moved_draw(bench, site, leaf)):
                     continue  # of a mixture's components: they are inferred from the draw, and weigh priors that do not see it
+                if _is_beside_densities(bench, site, leaf):
+                    continue
                 moved = _moved_by(bench, site, prior)
                 if moved > _NOTHING:
                     yield _looks(bench, site, prior, leaf, moved)
@@ -63,6 +65,13 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
 def _is_moved_draw(bench: Bench, site: Site, leaf: Leaf) -> bool:
     """Whether an addend sees a draw only as a flow has moved it, the value that everything is decoded from: that is the draw, no prior."""
     return any(site.z not in bench.model.flow.ancestors(leaf.node, stop={n}) for n in moved_draws(bench, site, leaf))
+
+
+def _is_beside_densities(bench: Bench, site: Site, leaf: Leaf) -> bool:
+    """Whether an addend reads the means of a posterior alone, where others judge its draw, log q(z) - log p(z): that is a KL without it."""
+    spreads, read = set(site.heads) - set(site.mu_heads), set(leaf.frontier)
+    others = (other for t in bench.model.terms_of("kl") if t.detached is None for other in t.leaves if other is not leaf)
+    return bool(spreads) and not spreads & read and any(site.z in other.frontier for other in others)
 
 
 def moved_draws(bench: Bench, site: Site, leaf: Leaf) -> list[fx.Node]:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch_geometric.nn import ARGVA, VGAE, GCNConv
+from torch_geometric.nn import ARGA, ARGVA, GAE, VGAE, GCNConv
 
 
 class Encoder(nn.Module):
@@ -26,3 +26,13 @@ def vgae() -> nn.Module:
 def argva() -> nn.Module:
     """The same, its codes held to a normal by a discriminator too."""
     return ARGVA(Encoder(), nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1)))
+
+
+def gae() -> nn.Module:
+    """A graph autoencoder without draws."""
+    return GAE(GCNConv(8, 4))
+
+
+def arga() -> nn.Module:
+    """The same, its codes held to a normal by a discriminator."""
+    return ARGA(GCNConv(8, 4), nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1)))

@@ -2,7 +2,17 @@
 
 import torch
 from torch import nn
-from vector_quantize_pytorch import FSQ, LFQ, ResidualVQ, SimVQ, VectorQuantize
+from vector_quantize_pytorch import (
+    FSQ,
+    LFQ,
+    GroupedResidualVQ,
+    ResidualFSQ,
+    ResidualLFQ,
+    ResidualSimVQ,
+    ResidualVQ,
+    SimVQ,
+    VectorQuantize,
+)
 
 
 class Quantised(nn.Module):
@@ -49,3 +59,28 @@ def lfq() -> nn.Module:
 def sim_vq() -> nn.Module:
     """Frozen codes behind a trained projection."""
     return Quantised(SimVQ(dim=8, codebook_size=32))
+
+
+def residual_fsq() -> nn.Module:
+    """Finite scalar quantisation of what an earlier one left."""
+    return Quantised(ResidualFSQ(dim=8, levels=[8, 5, 5, 3], num_quantizers=2))
+
+
+def residual_sim_vq() -> nn.Module:
+    """Frozen codes behind projections, in two stages."""
+    return Quantised(ResidualSimVQ(dim=8, num_quantizers=2, codebook_size=32))
+
+
+def grouped_vq() -> nn.Module:
+    """Two halves of a code, each quantised in two stages."""
+    return Quantised(GroupedResidualVQ(dim=8, num_quantizers=2, groups=2, codebook_size=16))
+
+
+def residual_lfq() -> nn.Module:
+    """Quantisation without a lookup, in two stages."""
+    return Quantised(ResidualLFQ(dim=8, codebook_size=256, num_quantizers=2))
+
+
+def heads_vq() -> nn.Module:
+    """Codes of their own for two heads, near in angle."""
+    return Quantised(VectorQuantize(dim=8, codebook_size=32, heads=2, codebook_dim=4, separate_codebook_per_head=True, use_cosine_sim=True))
