@@ -2,7 +2,7 @@
 
 ## What it does
 Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the constructor or in the step, unless guarded by a
-condition such as `if torch.cuda.is_available()`. While tracing, the CPU stands in for the GPU.
+condition such as `if torch.cuda.is_available()`, or taken from a setting of another file. While tracing, the CPU stands in for the GPU.
 
 ## Why is this bad
 The model does not run where there is no CUDA device, nor on the second one, nor on another kind of accelerator.

@@ -18,6 +18,7 @@ from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.replay.ranges import declared_range
 from vaelint.rule import Found
+from vaelint.step.step import Step
 
 _SEED = 1
 _WORDS = {
@@ -36,12 +37,12 @@ def inputs_move_the_loss(bench: Bench) -> Iterator[Broken]:
     loss = bench.model.record.loss
     if loss is None or not bench.knows(loss):
         return
-    flow, names = bench.model.flow, _named(bench)
+    flow, unnamed = bench.model.flow, _unnamed(bench)
     for seat in bench.seats:
         read = bool(flow.users.get(seat.node))
         if (flow.descendants(seat.node) | {seat.node}) & set(bench.model.record.reads):
             continue  # it leaves torch, for numpy or plain numbers: what comes back of it does not change here
-        if (not read and (seat.kind == "label" or seat.name not in names)) or _moves(bench, seat, loss):
+        if (not read and (seat.kind == "label" or seat.name in unnamed)) or _moves(bench, seat, loss):
             continue
         if read and bench.is_observed and _serves_otherwise(bench, seat):
             continue
@@ -50,15 +51,10 @@ def inputs_move_the_loss(bench: Bench) -> Iterator[Broken]:
             return
 
 
-def _named(bench: Bench) -> set[str]:
-    """The names that the text of the step reads, with those of all inputs where it is not one that leaves a loss."""
-    try:
-        tree = ast.parse(bench.model.step.code)
-    except (SyntaxError, AttributeError):
-        tree = ast.Module([], [])
-    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
-    leaves = any(n.id == "loss" and isinstance(n.ctx, ast.Store) for n in names)
-    return {n.id for n in names if isinstance(n.ctx, ast.Load)} if leaves else {seat.name for seat in bench.seats}
+def _unnamed(bench: Bench) -> set[str]:
+    """The inputs that the text of the step leaves out, which is said in a note."""
+    step = bench.model.step
+    return set(step.unread([seat.name for seat in bench.seats])) if isinstance(step, Step) and step.has_loss else set()
 
 
 def _moves(bench: Bench, seat: Seat, loss: fx.Node) -> bool:

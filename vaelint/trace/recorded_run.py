@@ -71,23 +71,28 @@ def held_by_objects(model: torch.nn.Module) -> dict[int, str]:
     held: dict[int, str] = {}
 
     def visit(owner: object, path: str, seen: frozenset[int]) -> None:
-        for key, val in vars(owner).items():
+        for key, val in _attributes_of(owner).items():
             if isinstance(val, torch.Tensor):
                 held.setdefault(id(val), f"{path}.{key}")
-            elif _is_plain(val) and id(val) not in seen and len(seen) < _DEEP:
+            elif id(val) not in seen and len(seen) < _DEEP:
                 visit(val, f"{path}.{key}", seen | {id(val)})
 
     for path, module in model.named_modules():
         for key, val in vars(module).items():
-            if _is_plain(val):
+            if not isinstance(val, torch.Tensor):
                 visit(val, f"{path}.{key}" if path else key, frozenset({id(val)}))
     return held
 
 
-def _is_plain(value: object) -> bool:
-    """Whether an attribute is an object of its own, no layer, function or class."""
-    others = torch.Tensor | torch.nn.Module | type | FunctionType | MethodType | ModuleType
-    return hasattr(value, "__dict__") and not isinstance(value, others)
+def _attributes_of(value: object) -> dict[str, Any]:
+    """What an object of its own keeps, no layer, function or class; none of its code runs."""
+    if isinstance(value, torch.nn.Module | type | FunctionType | MethodType | ModuleType):
+        return {}
+    try:
+        found: dict[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @contextlib.contextmanager
