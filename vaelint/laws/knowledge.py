@@ -7,7 +7,8 @@ nothing to tell the decoder that the prior did not know, and when sampling there
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 import torch
@@ -43,7 +44,7 @@ def posterior_knows_more(bench: Bench) -> Iterator[Broken]:
         own = _seen(bench, [h for h in last.site.heads if bench.knows(h)])
         if _any(behind) and _any(own) and all(bool((behind[name] | ~mine).all()) for name, mine in own.items()):
             before = next((s for s in reversed(steps) if s.site.z is not last.site.z), None)
-            place = _entered(bench, last, before, behind) if before is not None else None
+            place = _entered(bench, last, before, behind) or _started(bench, steps[0], behind) if before is not None else None
             yield _sees_all(bench, last, place or apart(bench, last.priors[0]))
             return
 
@@ -179,3 +180,33 @@ def _entered(bench: Bench, last: _Judged, before: _Judged, behind: Seen) -> Span
         if _any({k: v & new[k] for k, v in seen.items()}) and _any({k: v & earlier[k] for k, v in seen.items()}):
             return bench.model.where(node)
     return None
+
+
+def _started(bench: Bench, first: _Judged, behind: Seen) -> Span | None:
+    """Where a loop over draws gets the value that its first prior is made of, if that prior has seen all that the later ones see: the last
+    assignment before the loop of a name that the loop hands to the prior's network."""
+    seen = _seen(bench, first.priors)
+    if not all(bool((seen[name] | ~later).all()) for name, later in behind.items()):
+        return None
+    source = bench.model.source
+    for place in route(first.priors[0]):
+        function, file = source.function(place), source.file(place.file)
+        call = file.at(place)
+        loops = [n for n in ast.walk(function or ast.Pass()) if isinstance(n, ast.For | ast.While) and _holds(n, place.line)]
+        if not loops or call is None or function is None:
+            continue
+        names = {n.id for n in ast.walk(call) if isinstance(n, ast.Name)} - {n.id for n in _targets(loops)}
+        start = min(loop.lineno for loop in loops)
+        given = [n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno < start and names & {t.id for t in _targets([n])}]
+        return file.place(place.file, max(given, key=lambda n: n.lineno)) if given else None
+    return None
+
+
+def _holds(loop: ast.stmt, line: int) -> bool:
+    return loop.lineno <= line <= (loop.end_lineno or loop.lineno)
+
+
+def _targets(statements: Sequence[ast.stmt]) -> list[ast.Name]:
+    """The names that assignments bind, and those of the heads of loops."""
+    bound = [t for s in statements for t in (s.targets if isinstance(s, ast.Assign) else [s.target] if isinstance(s, ast.For) else [])]
+    return [n for t in bound for n in ast.walk(t) if isinstance(n, ast.Name)]

@@ -182,11 +182,34 @@ def where_steps_are_cut(model: Model, fact: ReconFact, given: fx.Node) -> Span |
     handed = [n for n in flow.sorted(way - flow.learned - flow.noisy) if any(u in way and u in flow.learned for u in flow.users.get(n, ()))]
     if given in handed:
         read = next((u for u in flow.sorted(way & flow.learned) if given in flow.inputs[u]), None)
-        return _handed(model, read, cut)
+        return _too_wide(model, way) or _handed(model, read, cut)
     lines = Counter((place.file, place.line) for n in handed if (place := model.where(n)) is not None)
     if not lines:
         return None
     return next(place for n in handed if (place := model.where(n)) is not None and (place.file, place.line) == lines.most_common(1)[0][0])
+
+
+def _too_wide(model: Model, way: set[fx.Node]) -> Span | None:
+    """Where the layer was made whose mask is to keep the own place out, of layers that multiply their weights with masks: the last of a
+    network of vectors (MADE), the first of convolutions (PixelCNN). The others may let it through."""
+    masked = [n for n in model.flow.sorted(way) if ops.op(n) in ops.LAYERS and any(_is_masked(model, w) for w in n.all_input_nodes)]
+    if not masked:
+        return None
+    node = masked[-1] if ops.op(masked[-1]) == "linear" else masked[0]
+    return model.chosen_at(str(node.meta.get("module") or "")) or model.where(node)
+
+
+def _is_masked(model: Model, weight: fx.Node) -> bool:
+    """Whether a layer's weight is a parameter times zeros and ones."""
+    both = ops.value_inputs(weight) if ops.op(weight) in ops.MUL else []
+    masks = [n for n in both if not ops.is_parameter(n) and n not in model.flow.data]
+    if len(both) != 2 or len(masks) != 1:
+        return False
+    try:
+        values = model.replay(masks, {}, dict(model.record.sizes))[masks[0]]
+    except ReplayError:
+        return False
+    return bool(((values == 0) | (values == 1)).all()) and bool((values == 0).any())
 
 
 def own_step_shown(
