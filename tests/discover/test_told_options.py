@@ -84,3 +84,8 @@ def test_options_of_a_configuration_are_read_without_their_package(tmp_path: Pat
 def test_a_line_of_options_goes_on_with_the_command_before_it() -> None:
     text = "```bash\npython3 train.py --data a.zip\n--codes b.zip --weight 0.1\n```\n\npython other.py\n--rate learning rate\n"
     assert list(commands_in(text)) == [["train.py", "--data", "a.zip", "--codes", "b.zip", "--weight", "0.1"], ["other.py"]]
+
+
+def test_options_that_a_shell_fills_in_are_left_out() -> None:
+    text = 'python train.py --train true --data=$HOME/corpus --out "${OUT}/a" --codes=4 "$@"\npython $SCRIPT --codes 4\n'
+    assert list(commands_in(text)) == [["train.py", "--train", "true", "--codes=4"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
@@ -21,7 +22,7 @@ from vaelint.anatomy.reconstruction.inner_scale import deviation_of
 from vaelint.anatomy.reconstruction.learned_scale import learned_weight, moves_with_output
 from vaelint.anatomy.reconstruction.recon_depth import read_recon
 from vaelint.core.inputs import InputSet
-from vaelint.record.flow import analyse_flow
+from vaelint.record.flow import Flow, analyse_flow
 from vaelint.record.record import Record, route
 from vaelint.record.selections import join_selections
 from vaelint.record.twins import join_twins
@@ -49,7 +50,10 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     idle = [s for s in found if s.z not in reach | others and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
     symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
-    model.sites = sites = _of_this_pass(model)
+    model.sites = _of_this_pass(model)
+    given = _given(model.sites, flow)
+    model.sites = sites = [s for s in model.sites if not given(s)]
+    model.idle_sites = idle = [s for s in idle if not given(s)]
     _name_inputs(model)
     name_dimensions(record, sites + idle, symbols, flow)
     if record.loss is not None:
@@ -65,6 +69,13 @@ def _of_this_pass(model: Model) -> list[Site]:
     reached = gradients_of(model).reach(loss)
     live = {route(s.z) for s in model.sites if s.z in reached}
     return [s for s in model.sites if reached & {s.z, *s.heads} or route(s.z) not in live or not s.z.meta.get("grad")]
+
+
+def _given(sites: list[Site], flow: Flow) -> Callable[[Site], bool]:
+    """Tells the draws of a model that was trained before and gets no gradient: what another draw is encoded from is data."""
+    live = [s for s in sites if s.z.meta.get("grad")]
+    behind = flow.ancestors(*(h for s in live for h in s.heads)) if live else set[fx.Node]()
+    return lambda s: bool(behind & {s.z, *s.heads}) and not any(n.meta.get("grad") for n in (s.z, *s.heads))
 
 
 def _name_inputs(model: Model) -> None:

@@ -27,6 +27,8 @@ _CONTINUED = re.compile(rf"\\[ \t]*(?:#[^\n]*)?\n|\n(?=[ \t]*{_OPTION}(?:[ \t]+{
 """Where a command goes on: texts have blanks and comments behind the backslash, though a shell reads them otherwise, or leave it out
 before a line of options."""
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$|\bpaths?/to/|\byour[_-]\w", re.IGNORECASE)
+_VARIABLES = re.compile(r"""\s(?:["']?\$[@*]["']?(?=\s|$)|--?[A-Za-z][\w-]*(?:=|\s+)["']?[^\s"'$]*\$\S*)""")
+"""Options whose values a shell fills in, and arguments that it hands on: a command may run without them."""
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
 _BARE = re.compile(r"(?:\.{0,2}/)?(?:[\w-]+/)*\w[\w-]*")  # a script whose name has no ending
@@ -152,7 +154,7 @@ def _commands(file: Path) -> Iterator[Sequence[str]]:
 def commands_in(text: str) -> Iterator[Sequence[str]]:
     """The words after `python` of the commands that a text holds, those that can be taken as they are."""
     for match in _COMMAND.finditer(_CONTINUED.sub(" ", text)):
-        said = _TO_FILE.sub("", match["words"])
+        said = _VARIABLES.sub("", _TO_FILE.sub("", match["words"]))
         if _NO_VALUE.search(said) or _SAYS.search(said):
             continue
         try:

@@ -306,7 +306,8 @@ _CHOICE = re.compile(r"invalid choice: '([^']+)' \(choose from '?([^',)]+)")
 def _to_type(said: str, command: Sequence[str]) -> str:
     """The command line that argparse asks for: with the options that lack, or without those that the script does not have."""
     if (choice := _CHOICE.search(said)) is not None and choice[1] in command:
-        return f"vaelint run {' '.join(choice[2] if word == choice[1] else word for word in command)}"
+        at = list(command).index(choice[1])
+        return f"vaelint run {' '.join([*command[:at], choice[2], *command[at + 1 :]])}"
     required, unknown = said.partition("required: ")[2], said.partition("unrecognized arguments: ")[2].split()
     if unknown and not set(unknown) - {*command}:
         kept = " ".join(word for word in command if word not in unknown)
