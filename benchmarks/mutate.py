@@ -5,9 +5,11 @@
 
 A file names its model in its first line, as fixtures do; a list is as in `corpus.py`, and only its entries with status "clean" count: what
 is found in those as they stand is true and beside the objective (a layer that nothing uses), and does not count.
-A mutant counts if it behaves differently in a real run under the same seed: another loss, other gradients, or an error. It is found if
-a finding of severity warning or error has its place, or one of its labels, in the mutated statement, and the clean model has no such
-finding there. `elsewhere`: only other lines. A quiet mutant is `missed`.
+A mutant counts if it behaves differently in a real run under the same seed: another loss, other gradients, an error, or other parameters
+and buffers after two steps, for faults of training. It is found if a finding of severity warning or error has its place, or one of its
+labels, in the mutated statement, and the clean model has no such finding there; where a statement was taken away, in the function that
+had it. `elsewhere`: only other lines. A quiet mutant is `missed`. Entries of a list may name further `files` that are mutated.
+Which laws the operators break, and which laws have none, is in `operator_laws.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import collections
 import contextlib
 import json
 import os
+import random
 import re
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -29,10 +33,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from operators import Mutant, mutants
 
+_SECONDS = 600
+"""What a mutant may take before it is left out."""
 _HEADER = re.compile(r"# vaelint: check (?P<words>.+)")
 
 
@@ -103,7 +111,7 @@ def _subjects(told: argparse.Namespace) -> Iterator[Subject]:
         named = [f for f in re.findall(r"[\w/.-]+\.py", text) if (folder / f).is_file()]
         named += [f"{m.replace('.', '/')}.py" for m in re.findall(r"(?:from|import) ([\w.]+)", text)]
         beside = [(Path(entry["file"]).parent / f).as_posix() for f in named]  # the target's own folder is on the path as well
-        files = tuple(dict.fromkeys(f for f in (entry["file"], *named, *beside) if (folder / f).is_file()))
+        files = tuple(dict.fromkeys(f for f in (entry["file"], *named, *beside, *entry.get("files", ())) if (folder / f).is_file()))
         yield Subject(entry["id"], folder, f"{entry['file']}:{entry['target']}", options, files)
 
 
@@ -117,17 +125,17 @@ def _measure(subject: Subject, told: argparse.Namespace) -> Iterator[dict[str, A
         else:
             ignored = shutil.ignore_patterns(".git", "data", "*.pt", "*.pth", "*.png", "*.jpg", "*.gif", "*.ipynb")
             shutil.copytree(subject.folder, home, ignore=ignored, symlinks=True)
-        clean = _apart(home, subject, told.device)
+        clean = _apart(home, subject, told.device, None)
         if clean.get("status") not in ("clean", "findings") or clean.get("loss") is None:
-            print(f"{subject.id}: left out: {clean.get('status')} {clean.get('error', '')}"[:160])
+            print(f"{subject.id}: left out: {clean.get('status')} {clean.get('error', '')}"[:160], flush=True)
             return
         for file in subject.files:
             source = (subject.folder / file).read_text()
-            for mutant in mutants(source, told.most):
+            for mutant in mutants(source, told.most, {n for f, n in clean["ran"] if f == file}):
                 if told.operator and mutant.operator not in told.operator:
                     continue
                 (home / file).write_text(mutant.text.replace("BATCH_OF_THE_RUN", subject.batch))
-                row = _judged(subject, file, mutant, clean, _apart(home, subject, told.device))
+                row = _judged(subject, file, mutant, clean, _apart(home, subject, told.device, clean))
                 if row is not None:
                     if row["state"] != "found":
                         print(f"{row['state']:9} {subject.id}:{file}:{mutant.line} {mutant.operator}  {row['findings']}", flush=True)
@@ -138,8 +146,9 @@ def _measure(subject: Subject, told: argparse.Namespace) -> Iterator[dict[str, A
 def _judged(subject: Subject, file: str, mutant: Mutant, clean: dict[str, Any], run: dict[str, Any]) -> dict[str, Any] | None:
     """The row of a mutant; None if it behaves as the clean model does."""
     if "loss" not in run:
-        raise SystemExit(f"{subject.id}: {mutant.operator} at line {mutant.line}: the benchmark itself failed: {run}")
-    if run["loss"] == clean["loss"] and run.get("gradients") == clean["gradients"]:
+        print(f"{subject.id}: {mutant.operator} at line {mutant.line}: not measured: {run}", flush=True)
+        return None
+    if _same(run, clean):
         return None
     before = {(f["code"], f["line"]) for f in clean["findings"]}
     findings = [f for f in run.get("findings", ()) if (f["code"], f["line"]) not in before]
@@ -150,17 +159,18 @@ def _judged(subject: Subject, file: str, mutant: Mutant, clean: dict[str, Any], 
     return {"subject": subject.id, "file": file, "line": mutant.line, "operator": mutant.operator, "state": state, "findings": shown}
 
 
-def _apart(home: Path, subject: Subject, device: str) -> dict[str, Any]:
-    """A check and a real run in a process of their own."""
+def _apart(home: Path, subject: Subject, device: str, clean: dict[str, Any] | None) -> dict[str, Any]:
+    """A real run and, where it behaves otherwise than the clean model, a check, in a process of their own."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
         result: dict[str, Any] = {"status": "broken"}
         try:
+            signal.alarm(_SECONDS)
             os.chdir(home)
             with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                result = _run(subject, device)
+                result = _run(subject, device, clean)
         except BaseException as error:  # noqa: BLE001 - a mutant may end in any way
             result = {"status": "broken", "error": f"{type(error).__name__}: {error}"}
         finally:
@@ -174,7 +184,7 @@ def _apart(home: Path, subject: Subject, device: str) -> dict[str, Any]:
     return json.loads(text) if text else {"status": "died"}
 
 
-def _run(subject: Subject, device: str) -> dict[str, Any]:
+def _run(subject: Subject, device: str, clean: dict[str, Any] | None) -> dict[str, Any]:
     import torch
 
     from vaelint.core.result import Request
@@ -183,13 +193,47 @@ def _run(subject: Subject, device: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     request = Request(subject.target, device=device, **subject.options)
+    if clean is None:
+        with _lines_that_run(subject.files) as ran:
+            behaviour = _behaviour(request)
+        behaviour["ran"] = sorted(ran)
+    elif _same(behaviour := _behaviour(request), clean):
+        return behaviour
     result = check_target(request, lambda message: None)
     graded = [f for f in result.findings if f.severity.value != "info" and f.certainty.value != "refuted"]
     findings = [
         {"code": f.code, "line": f.span.line, "places": [(s.file, n) for s in (f.span, *(x.span for x in f.labels)) for n in _lines(s)]}
         for f in graded
     ]
-    return {"status": result.status, "findings": findings, **_behaviour(request)}
+    return {"status": result.status, "findings": findings, **behaviour}
+
+
+def _same(run: dict[str, Any], clean: dict[str, Any]) -> bool:
+    """Whether a mutant behaves as the clean model does."""
+    return all(run.get(k) == clean.get(k) for k in ("loss", "gradients", "later"))
+
+
+@contextlib.contextmanager
+def _lines_that_run(files: tuple[str, ...]) -> Iterator[set[tuple[str, int]]]:
+    """The lines of some files that a run comes by: a mutant of any other line behaves the same."""
+    full = {str(Path(f).resolve()): f for f in files}
+    ran: set[tuple[str, int]] = set()
+    of: dict[str, str | None] = {}
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        name = frame.f_code.co_filename
+        if name not in of:
+            of[name] = full.get(str(Path(name).resolve()))
+        if of[name] is None:
+            return None
+        ran.add((str(of[name]), frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield ran
+    finally:
+        sys.settrace(None)
 
 
 def _lines(span: Any) -> range:
@@ -205,6 +249,7 @@ def _behaviour(request: Any) -> dict[str, Any]:
 
     own = replace(request, device="none")
     result = TargetResult(request.target)
+    _seed()
     try:
         loaded, inputs, tracer, step, names = prepare(own, result)
         record = tracer.real(step)
@@ -219,13 +264,39 @@ def _behaviour(request: Any) -> dict[str, Any]:
     loss = record.loss_value
     if loss is None or not hasattr(loss, "backward"):
         return {"loss": None, "gradients": {}}
-    gradients: dict[str, str] = {}
-    if loss.requires_grad:
+    if loss.requires_grad and not record.backwards:  # a whole step has run its own
         loss.sum().backward()
-        gradients = {
-            n: "none" if p.grad is None else f"{float(p.grad.double().abs().sum()):.4e}" for n, p in record.model.named_parameters()
-        }
-    return {"loss": f"{float(loss.detach().double().sum()):.5e}", "gradients": gradients}
+    gradients = {n: "none" if p.grad is None else _digest(p.grad) for n, p in record.model.named_parameters()}
+    return {"loss": f"{float(loss.detach().double().sum()):.5e}", "gradients": gradients, "later": _later(tracer, step)}
+
+
+def _later(tracer: Any, step: Any) -> dict[str, str]:
+    """What two steps of one model leave behind, as they are: loss, parameters and buffers. A fault of training shows there."""
+    from vaelint.trace.recorded_run import construct, quiet_torch, record_step
+
+    try:
+        with quiet_torch():
+            built = construct(tracer.construct, tracer.spans)
+            built.model.train()
+            _seed()
+            for _ in range(2):
+                record = record_step(built, step, tracer.inputs(None), tracer.symbols, tracer.spans, "real", as_is=True)
+        if record.failure is not None:
+            return {"loss": f"raises {type(record.failure.error).__name__}"}
+        values = {"loss": record.loss_value, **built.model.state_dict()}
+    except Exception as error:  # noqa: BLE001 - as above
+        return {"loss": f"raises {type(error).__name__}"}
+    return {n: _digest(v) for n, v in values.items() if hasattr(v, "double")}
+
+
+def _seed() -> None:
+    """Shuffles of the user's are the same in each process."""
+    random.seed(0)
+    numpy.random.seed(0)
+
+
+def _digest(value: Any) -> str:
+    return f"{float(value.detach().double().abs().sum()):.6e}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from law_operators import LAW_OPERATORS
@@ -28,6 +28,7 @@ from spellings import (
     squared,
     sums_with_kl,
 )
+from training_operators import clear_no_gradients, forget_to_count, take_no_step
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,33 @@ Edit = tuple[ast.AST, str]  # the node and what stands in its place
 Operator = Callable[[ast.stmt], Iterator[Edit]]
 
 
-def mutants(source: str, most: int = 2) -> list[Mutant]:
-    """Every operator at the first places where it applies, at most `most` of each."""
+def mutants(source: str, most: int = 2, lines: Collection[int] | None = None) -> list[Mutant]:
+    """Every operator at the first places where it applies, at most `most` of each. `lines`: only statements that have one of these."""
     tree, found = ast.parse(source), []
     by_torch = "kl_divergence(" in source  # then the KL follows the scale, whatever that is made of: no bug
-    statements = sorted((s for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for s in _plain(f)), key=lambda s: s.lineno)
+    found_in = {id(s): s for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for s in _plain(f) if lines is None or _at(s, lines)}
+    statements = sorted(found_in.values(), key=lambda s: s.lineno)
     for operator in OPERATORS:
         count = most if by_torch and operator is variance_for_std else 0
         for statement in statements:
             for node, text in operator(statement):
                 if count < most and (changed := _edited(source, node, text)) is not None:
                     shift = changed.count("\n") - source.count("\n")
-                    end = (statement.end_lineno or statement.lineno) + shift
-                    found.append(Mutant(operator.__name__, statement.lineno, max(end, statement.lineno), changed))
+                    place = _function_of(tree, statement) if operator in TAKE_AWAY else statement
+                    end = (place.end_lineno or place.lineno) + shift
+                    found.append(Mutant(operator.__name__, place.lineno, max(end, place.lineno), changed))
                     count += 1
     return found
+
+
+def _function_of(tree: ast.Module, statement: ast.stmt) -> ast.stmt:
+    """The innermost function around a statement."""
+    around = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and any(s is statement for s in ast.walk(f))]
+    return max(around, key=lambda f: f.lineno)
+
+
+def _at(statement: ast.stmt, lines: Collection[int]) -> bool:
+    return any(n in lines for n in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
 
 
 def _plain(function: ast.FunctionDef) -> list[ast.stmt]:
@@ -350,3 +363,6 @@ OPERATORS: tuple[Operator, ...] = (
     unsqueeze_the_reconstruction, itself_for_target, zeros_for_target, detach_the_reconstruction, mean_the_reconstruction,
     sigmoid_twice, flip_the_reconstruction, fixed_divisor, *LAW_OPERATORS,
 )  # fmt: skip
+
+TAKE_AWAY: frozenset[Operator] = frozenset({clear_no_gradients, take_no_step, forget_to_count})
+"""Operators that leave no line to name: what they take away is missing in the whole function."""
