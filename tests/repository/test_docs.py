@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 OUTPUT = DOCS / "output"
 DATA = Path(__file__).parents[1] / "data"
+LAWS_PAGE = (DOCS / "laws.md").read_text(encoding="utf-8")
 
 
 def build(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +80,7 @@ def test_every_law_has_its_page_and_its_row(pages: Path) -> None:
         text = (pages / "laws" / f"{law.name}.html").read_text()
         assert re.search(r"Speaks as <a[^>]*>VAE\d{3}", re.sub(r"<span[^>]*>|</span>|<code[^>]*>|</code>", "", text)), law.name
         assert f'href="laws/{law.name}.html"' in listed, f"{law.name} has no row in docs/laws.md"
+        assert LAWS_PAGE.count(f"\n| `{law.name}` |") == 1, f"{law.name} has more than one row in docs/laws.md"
 
 
 def test_codes_become_links_where_they_are_words() -> None:
