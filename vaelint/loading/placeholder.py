@@ -29,6 +29,7 @@ _DISTRIBUTIONS = {
 }
 _LIGHTNING = ("lightning", "pytorch_lightning")
 _importing = 0
+_wanting: dict[str, str] = {}  # the package that is missing, by what is there and needs it
 _calls: list[TargetError] = []  # what to say, once something turns out to depend on a placeholder that was called
 
 
@@ -48,6 +49,11 @@ def of_another_version(error: BaseException) -> str:
     if lacks is None:
         return ""
     return f"install the version of {lacks[1]} that the code is written for, or write this line without {lacks[1]}.{lacks[2]}"
+
+
+def for_want_of(dotted: str, missing: str) -> None:
+    """Notes that what is known by a dotted name is there, and a package that it needs is not."""
+    _wanting[dotted] = missing
 
 
 def needed() -> TargetError | None:
@@ -76,7 +82,7 @@ def _refuse(dotted: str) -> NoReturn:
 
 
 def _needs(dotted: str) -> TargetError:
-    package = dotted.partition(".")[0]
+    package = next((m for d, m in _wanting.items() if dotted == d or dotted.startswith(f"{d}.")), dotted.partition(".")[0])
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not user_file(frame.f_code.co_filename):
         frame = frame.f_back

@@ -8,7 +8,7 @@ from types import ModuleType
 from vaelint.core.assumption import Assumption, Chosen
 from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
-from vaelint.loading.placeholder import Placeholder
+from vaelint.loading.placeholder import Placeholder, for_want_of
 
 
 def stand_in(node: ast.stmt, error: BaseException, module: ModuleType, notes: list[str], path: str) -> bool:
@@ -29,10 +29,11 @@ def stand_in(node: ast.stmt, error: BaseException, module: ModuleType, notes: li
         names = {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     else:
         names = {alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names}
+    missing = error.name.partition(".")[0]
     for name, dotted in names.items():
+        for_want_of(dotted, missing)
         if name not in module.__dict__:
             module.__dict__[name] = Placeholder(dotted)
-    missing = error.name.partition(".")[0]
     said = f"{missing} is not installed, which {', '.join(names.values())} needs; the model is analysed without it"
     place = Span(relative(path), node.lineno)
     notes += [Chosen(said, Assumption("stand-in", name, "a placeholder", f"{missing} is not installed", place)) for name in list(names)[:1]]
