@@ -86,3 +86,10 @@ class LimpetAe(nn.Module):
     (tmp_path / "model.py").write_text(source)
     result = check_target(Request(f"{tmp_path}/model.py:LimpetAe", ("x=16x20",), step="loss = model(x)", device="none"), lambda _: None)
     assert "draws of the prior" in result.loss["objective"] and "MMD" not in result.loss["objective"]
+
+
+def test_a_likelihood_with_no_value_beyond_the_data_is_not_known(tmp_path: Path) -> None:
+    logs = ("ratio - torch.log(ratio) - 1", "ratio * torch.log1p(-x / 3)")
+    result = told_of(tmp_path, "ok_ratios_of_spectra", logs)
+    assert not [f for f in result.findings if f.code == "VAE006"]
+    assert result.loss["beta"] is None

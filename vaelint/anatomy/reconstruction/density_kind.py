@@ -140,7 +140,7 @@ def _of_ratios(at: DensitySlice, sizes: Mapping[str, int]) -> _Known | None:
     columns = torch.stack([torch.ones_like(_POINTS), 1 / _POINTS], 1)
     for fill in (*FILLS, *_WIDE):
         found = curve(at, sizes, _POINTS, fill)
-        if found is None:
+        if found is None or not bool(found.slope.isfinite().all()):
             return None
         fitted = torch.linalg.lstsq(columns, found.slope.unsqueeze(1)).solution.flatten()
         off = float((columns @ fitted - found.slope).abs().max())
