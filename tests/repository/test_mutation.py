@@ -13,7 +13,6 @@ import pytest
 import thorough
 from expectations import ROOT, fixtures, path_of
 
-
 RARE = """
 def mixed(self, x, drawn, mask, h, probs):
     filled = drawn * mask + x * (1 - mask)
