@@ -21,6 +21,7 @@ from vaelint.trace import torch_private
 from vaelint.trace.arguments_of_calls import MUTATORS, as_it_is, holds_tensor, in_place, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.by_hand.risen import as_risen
+from vaelint.trace.first_values import fills_unread_weight
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates
@@ -229,6 +230,8 @@ class Recorder(TorchFunctionMode):
         if isinstance(result, torch.Tensor) and name == "mul" and sys._getframe(1).f_globals.get("__name__") == _SCALER:
             self._scaled[id(result)] = args[0]
         with torch_private.no_torch_function():  # what is asked of tensors here is nobody else's business, and need not pass other modes
+            if mutates and fills_unread_weight(name, args, self._nodes, self._names):
+                return result
             return generators.note(self._record(func, args, kwargs, result, mutates), drawn_from, self.node_for)
 
     def _size(self, tensor: torch.Tensor) -> torch.Size:

@@ -12,6 +12,8 @@ from vaelint.record import ops
 from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
+    import torch
+
     from vaelint.replay.traced import Traced
 
 _LOOKS_UP = frozenset({"embedding", "getitem", "index_select", "gather", "take_along_dim", "matmul", "mm", "bmm", "einsum", "linear"})
@@ -49,6 +51,11 @@ def codebooks_of(model: Traced) -> list[Codebook]:
                 found.append(Codebook(node, user, tuple(leaves), frozenset(gradients.names(set(leaves)))))
                 break
     return found
+
+
+def lies_in_columns(table: torch.Tensor, width: int) -> bool:
+    """Whether the codes of a table, each of a width, are its columns."""
+    return table.dim() == 2 and table.shape[1] != width == table.shape[0]
 
 
 def written_into(node: fx.Node) -> fx.Node | None:

@@ -48,6 +48,6 @@ def divides(site: Site, flow: Flow) -> bool:
     """Whether the noise is divided by the scale, as by the root of a precision: the standard deviation is one over it."""
     if site.scale is None or not site.noise:
         return False
-    noisy = flow.descendants(*site.noise)
+    noisy = flow.descendants(*site.noise) & flow.ancestors(site.z)  # log q(z) divides by its scale further on
     met = [n for n in forward(site.scale, flow.users, ops.SHAPE | ops.CAST) if n in noisy and ops.op(n) in ops.DIV]
     return any(n.args[0] in noisy and n.args[1] not in noisy for n in met if len(n.args) > 1)

@@ -210,7 +210,8 @@ def data_behind_encoder(trial: Trial, claim: DataBehindEncoder) -> Verdict:
     """Whether the loss sees the data through layers of the model only."""
     model = trial.model
     inputs = {n: trial.value(n).detach() for n in model.record.inputs.values()}
-    changes = {n: torch.roll(v.flatten(), 1).view_as(v) for n, v in inputs.items() if v.numel() > 1}
+    numbers = {n for n, v in inputs.items() if v.is_floating_point()} or set(inputs)  # labels beside the data are known to the decoder
+    changes = {n: torch.roll(v.flatten(), 1).view_as(v) for n, v in inputs.items() if v.numel() > 1 and n in numbers}
     sites = model.sites + model.idle_sites
     if not sites:
         raise CannotMeasureError("nothing is drawn, so that encoder and decoder cannot be told apart")

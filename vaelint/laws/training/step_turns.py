@@ -19,6 +19,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.training.left_gradients import left_to_the_next
+from vaelint.laws.training.lone_optimizers import never_stepped
 from vaelint.record.record import GradientUse, Record
 from vaelint.rule import Found
 
@@ -88,6 +89,8 @@ def optimizers_step(bench: Bench) -> Iterator[Broken]:
         yield _early(*early)
         return
     if len(bench.model.record.optimizers) < 2:
+        alone = [never_stepped(bench, o) for o in bench.trained.optimizers]
+        yield from (b for b in alone if b is not None)
         return
     if all(o.in_step for o in bench.model.record.optimizers):
         made = _idle_in_step(bench)

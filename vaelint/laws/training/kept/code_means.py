@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of, lies_in_columns
 from vaelint.core.finding import Span
 from vaelint.experiment.recompute import in_place
 from vaelint.experiment.verdict import CannotMeasureError
@@ -55,7 +55,7 @@ def codes_are_means(bench: Bench) -> Iterator[Broken]:
         rows = [run.pairs[n] for n in _rows(bench, book) if n in run.pairs]
         if table is None or index is None or not rows or id(table.meta.get("val")) in held:
             continue
-        averages = _Averages(run.record, built.model, table, index, rows)
+        averages = _Averages(run.record, built.model, table, index, rows, shape(book.code)[-1])
         if averages.written is not None and (off := averages.off()) is not None:
             yield _no_mean(bench, averages, *off)
             return
@@ -80,7 +80,8 @@ def _rows(bench: Bench, book: Codebook) -> list[fx.Node]:
 class _Averages:
     """The operations of a step that write a table of codes, and what they write when they run again and again."""
 
-    def __init__(self, record: Record, model: torch.nn.Module, table: fx.Node, index: fx.Node, rows: list[fx.Node]) -> None:
+    def __init__(self, record: Record, model: torch.nn.Module, table: fx.Node, index: fx.Node, rows: list[fx.Node], width: int) -> None:
+        self._columns = lies_in_columns(table.meta["val"], width)
         self._table, self._index = table, _alike(record, index)
         after = _held_by(model)
         self._state: dict[int, int] = {}  # storage of a tensor that outlives the step -> of the one in its place after the step
@@ -104,7 +105,7 @@ class _Averages:
         self.written = writes[-1] if writes and reads & {*self._index, *self._rows} else None
         entering = {i for n in self._nodes for i in ops.value_inputs(n)}
         self.fed_by_itself = None if entering & {*self._rows} else self._entry(entering)
-        self._size = _size(self._rows[0].meta["val"], table.meta["val"].shape[-1]) if self._rows else _SIZE
+        self._size = _size(self._rows[0].meta["val"], width) if self._rows else _SIZE
 
     def _made_of(self, nodes: list[fx.Node], table: fx.Node, rows: list[fx.Node]) -> list[fx.Node]:
         """The operations that write the table; none where the data come to it by another way than some vectors and the choice."""
@@ -131,7 +132,7 @@ class _Averages:
     def off(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """The numbers of vectors, the codes, and the vector that they were to be; None where they are."""
         index, table = self._index[0].meta["val"], self._table.meta["val"]
-        heads, count = math.prod(table.shape[:-2]), table.shape[-2] if table.dim() > 1 else 0
+        heads, count = math.prod(table.shape[:-2]), table.shape[-1 if self._columns else -2] if table.dim() > 1 else 0
         if not isinstance(index, torch.Tensor) or index.is_floating_point() or not count or (heads > 1 and index.shape[0] != heads):
             return None
         places = torch.arange(index.numel() // heads, device=index.device)
@@ -150,6 +151,7 @@ class _Averages:
                 break
         if settled <= 3:
             return None
+        before = before.T if self._columns else before
         used = torch.bincount(turns[0], minlength=count).minimum(torch.bincount(turns[1], minlength=count))
         now = before.reshape(heads, count, -1)[:, used > 0]  # each head has codes of its own
         gap = (now - self._size).abs().amax(-1) / self._size
