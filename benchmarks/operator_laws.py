@@ -77,20 +77,24 @@ BREAKS: dict[str, tuple[str, ...]] = {
 WITHOUT: dict[str, tuple[str, ...]] = {
     "it takes two statements at least": (
         "averages-are-kept", "averages-have-their-statistics", "causes-leave-a-trace", "columns-are-shuffled-apart",
+        "priors-go-one-way", "states-are-carried",
         "columns-keep-their-order", "constraints-pull-in-full", "decoded-in-the-units-compared", "decoded-through-the-draw",
         "draws-count-once", "dreams-are-recognised", "experts-keep-their-spreads", "frozen-turns-stay",
         "generated-data-spreads-as-charged", "generation-draws-from-what-was-trained", "generation-starts-from-the-learned-prior",
         "generation-undoes-the-scaling", "later-batches-count", "own-scales-leave-no-trace", "passes-share-alike",
         "raised-draws-are-held", "scales-leave-no-trace", "spreads-are-of-what-was-seen", "stages-take-what-is-left",
-        "codes-are-of-the-table-sought", "sums-are-limited-once", "targets-are-not-drawn", "targets-are-turned-as-seen",
+        "codes-are-of-the-table-sought", "sums-are-limited-once", "steps-are-decoded-unseen",
+        "targets-are-not-drawn", "targets-are-turned-as-seen",
         "teachers-are-apart", "what-is-frozen-stays",
     ),
     "the edit is another one for each spelling of a rare construction": (
         "balances-even-out", "bins-lie-where-the-data-lies", "capacities-pull-from-both-sides", "components-are-whole",
         "concentrations-pull-as-their-family", "counts-are-counted", "counts-follow-their-exposure", "covariances-stay-symmetric",
-        "distances-end-at-the-prior", "kl-sees-what-is-drawn", "learned-weights-are-held", "multipliers-rise-with-violation",
+        "distances-end-at-the-prior", "keys-belong-together",
+        "kl-sees-what-is-drawn", "learned-weights-are-held", "multipliers-rise-with-violation",
         "number-multipliers-rise", "own-gradients-are-derivatives", "own-gradients-lead-out", "parts-start-apart",
-        "points-are-matched-both-ways", "rare-classes-weigh-no-less", "reflections-keep-lengths", "schedules-are-factors",
+        "points-are-matched-both-ways", "rare-classes-weigh-no-less", "rates-are-above-zero",
+        "reflections-keep-lengths", "schedules-are-factors",
         "settings-reach-the-step", "shares-are-of-a-whole", "shares-are-the-whole", "warm-ups-rise",
     ),
 }  # fmt: skip

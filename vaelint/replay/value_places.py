@@ -25,6 +25,13 @@ def places_of(read: Callable[[torch.Tensor], torch.Tensor], base: torch.Tensor) 
     return torch.where(known, places, -1)
 
 
-def places_to_ask(count: int) -> list[int]:
-    """A few of the places of a flat target, in the order of its samples and their steps: both ends, and steps within samples."""
-    return sorted({at % count for at in (0, count // 2, count // 2 + 1, count // 3 + 2, count - 1)}) if count else []
+def places_to_ask(places: torch.Tensor, base: torch.Tensor) -> list[int]:
+    """A few of the places of a flat target, in the order of its samples and their steps: both ends, and steps within samples.
+
+    `places` says which element of `base` each is made of. The first element of a sample is left out where others are left: what is
+    compared with it may be the last step, as where a target is rolled by one.
+    """
+    count = len(places)
+    asked = sorted({at % count for at in (0, count // 2, count // 2 + 1, count // 3 + 2, count - 1)}) if count else []
+    inner = [at for at in asked if base.dim() < 2 or int(places[at]) % base.shape[-1]]
+    return inner if len(inner) > 1 else asked

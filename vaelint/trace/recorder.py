@@ -13,6 +13,7 @@ from torch import fx
 from torch.overrides import TorchFunctionMode
 
 from vaelint.record import generators
+from vaelint.record.filled_weights import fills_unread_weight
 from vaelint.record.looked_at import LookedAt
 from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure, Objective
@@ -21,7 +22,6 @@ from vaelint.trace import torch_private
 from vaelint.trace.arguments_of_calls import MUTATORS, as_it_is, holds_tensor, in_place, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.by_hand.risen import as_risen
-from vaelint.trace.first_values import fills_unread_weight
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates

@@ -12,6 +12,7 @@ from vaelint.anatomy.loss.addends.conditioned_addends import chosen_by_condition
 from vaelint.anatomy.loss.addends.masked_addends import picks_rows
 from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.factors_of_one import costs_of_one, is_baseline, is_own_variable
+from vaelint.anatomy.loss.whole_expression import core_of
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
 from vaelint.late import dataclass
@@ -231,7 +232,7 @@ def _read_whole(wholes: set[fx.Node], leaf: Leaf, flow: Flow) -> set[fx.Node]:
 def part_of(term: Term, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
     """Some addends of a term, with the expression that holds them."""
     part = Term(term.role, leaves, sites, term.detached)
-    part.core = _core(part, flow)
+    part.core = core_of(part, flow)
     return part
 
 
@@ -279,7 +280,7 @@ def _complete(term: Term, sites: list[Site], flow: Flow) -> None:
     """Which posteriors a term sees, and where its formula is written."""
     reached = {f for leaf in term.leaves for f in leaf.frontier}
     term.sites = [s for s in sites if s.z in reached or any(h in reached for h in s.heads)]
-    term.core = _core(term, flow)
+    term.core = core_of(term, flow)
 
 
 def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
@@ -339,9 +340,7 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
         return "kl"
     front = set(leaf.frontier)
     decoded, at_z, at_heads = bool(front & layered), bool(front & z), bool(front & heads)
-    data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
-    if decoded:
-        data += [f for f in leaf.factors if not (at_heads or at_z) or shape(f) == shape(leaf.node)]  # x * log(y): the target is beside
+    data = _data_of(leaf, flow, decoded=decoded, beside_all=not (at_heads or at_z))
     if at_z or at_heads:
         data = compared(leaf.node, leaf.frontier, data, flow, chosen=at_heads and not decoded)
     if not z and not heads:
@@ -355,6 +354,12 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     if at_z:
         return "discrepancy" if _draws_itself(leaf, draws, flow) else "prior"
     return "other"
+
+
+def _data_of(leaf: Leaf, flow: Flow, *, decoded: bool, beside_all: bool) -> list[fx.Node]:
+    """The data at the front of an addend; x * log(y) has its target beside it, and of what is decoded that counts."""
+    data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
+    return data + [f for f in leaf.factors if decoded and (beside_all or shape(f) == shape(leaf.node))]
 
 
 def _draws_itself(leaf: Leaf, draws: set[fx.Node], flow: Flow) -> bool:
@@ -377,23 +382,3 @@ def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], 
 def _nonlinear(node: fx.Node) -> bool:
     """Whether the addend mixes its parts so that they cannot be taken apart: log-mean-exp, max, a product."""
     return ops.op(node) in ("logsumexp", "log", "max", "maximum", "softmax", "logaddexp")
-
-
-def _one_turn(leaves: list[Leaf], flow: Flow) -> list[Leaf]:
-    """The addends that one turn of a loop makes: the shortest run of places that the whole is a repetition of."""
-    joins = sorted(((leaf.chain[-1] if leaf.chain else leaf.node, leaf) for leaf in leaves), key=lambda pair: flow.order[pair[0]])
-    places = [(tuple(join.meta.get("stack") or ()), ops.op(join), ops.op(leaf.node)) for join, leaf in joins]
-    for n in range(1, len(places) // 2 + 1):
-        if len(places) % n == 0 and places == places[:n] * (len(places) // n):
-            return [leaf for _, leaf in joins[:n]]
-    return leaves
-
-
-def _core(term: Term, flow: Flow) -> fx.Node | None:
-    """The innermost expression that holds all addends of a term: where its formula is written."""
-    first = [set(leaf.chain) | {leaf.node} for leaf in _one_turn(term.leaves, flow)]
-    shared = set.intersection(*first) if first else set()
-    if not shared:
-        return None
-    candidates = [n for n in shared if n.op == "call_function"]
-    return min(candidates, key=flow.order.__getitem__, default=None)

@@ -300,7 +300,7 @@ def target_leak(trial: Trial, claim: TargetLeak) -> Verdict:
     before, moves = rows(base), list[float]()
     if len(before) != len(places):
         raise CannotMeasureError("logits and target do not match one to one")
-    for at in places_to_ask(len(places)):
+    for at in places_to_ask(places, base):
         index = int(places[at])
         others = base[base != base.view(-1)[index]] if 0 <= index < base.numel() else base[:0]
         if not others.numel():

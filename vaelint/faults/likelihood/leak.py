@@ -252,7 +252,7 @@ def _leaks(model: Model, fact: ReconFact, node: fx.Node, cut: set[fx.Node]) -> b
         if before.shape[0] != len(places):
             return False
         moved = []
-        for p in places_to_ask(len(places)):
+        for p in places_to_ask(places, base):
             changed = base.clone()
             index = int(places[p])
             if not 0 <= index < base.numel() or top < 1:

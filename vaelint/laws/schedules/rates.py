@@ -43,21 +43,6 @@ def schedules_are_factors(bench: Bench) -> Iterator[Broken]:
                 return
 
 
-@law("rates-are-above-zero", "a schedule leaves a rate at some of the first steps", covered=("VAE416",), cost="all")
-def rates_are_above_zero(bench: Bench) -> Iterator[Broken]:
-    """The only optimizer of a step, by the factors of all of its groups."""
-    schedules = _schedules(bench)
-    if len({id(scheduler.optimizer) for scheduler, _ in schedules}) != 1 or len(bench.model.record.optimizers) > 1:
-        return
-    scheduler, place = schedules[-1]
-    early = [max(_factors(f, range(_FIRST))) for f in scheduler.lr_lambdas]
-    if place is None or any(early) or len(early) < len(scheduler.optimizer.param_groups):
-        return
-    later = [max(_factors(f)) for f in scheduler.lr_lambdas]
-    code = getattr(scheduler.lr_lambdas[0], "__code__", None)
-    yield _idle((last_return(bench, code) if code is not None else None) or place, place, max(later))
-
-
 def _schedules(bench: Bench) -> list[tuple[Any, Span | None]]:
     """Each LambdaLR, with its place."""
     record = bench.model.record
@@ -87,6 +72,21 @@ def _tiny(returned: Span, made: Span, largest: float, rate: float) -> Broken:
         help="return a factor of the optimizer's rate, 1.0 for the whole of it",
     )
     return Broken("rate-twice", found, "a factor near 1 at some step", f"the largest factor over a hundred thousand steps is {largest:.3g}")
+
+
+@law("rates-are-above-zero", "a schedule leaves a rate at some of the first steps", covered=("VAE416",), cost="all")
+def rates_are_above_zero(bench: Bench) -> Iterator[Broken]:
+    """The only optimizer of a step, by the factors of all of its groups."""
+    schedules = _schedules(bench)
+    if len({id(scheduler.optimizer) for scheduler, _ in schedules}) != 1 or len(bench.model.record.optimizers) > 1:
+        return
+    scheduler, place = schedules[-1]
+    early = [max(_factors(f, range(_FIRST))) for f in scheduler.lr_lambdas]
+    if place is None or any(early) or len(early) < len(scheduler.optimizer.param_groups):
+        return
+    later = [max(_factors(f)) for f in scheduler.lr_lambdas]
+    code = getattr(scheduler.lr_lambdas[0], "__code__", None)
+    yield _idle((last_return(bench, code) if code is not None else None) or place, place, max(later))
 
 
 def _idle(returned: Span, made: Span, largest: float) -> Broken:

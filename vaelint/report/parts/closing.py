@@ -92,6 +92,13 @@ def _number(value: Any) -> str:
     return f"{value:.6g}"
 
 
+def _not_applicable(result: TargetResult) -> list[str]:
+    """Each reason why rules do not apply, with the rules."""
+    rows = result.not_applicable
+    reasons = dict.fromkeys(row["reason"] for row in rows)
+    return [f"{reason}: {', '.join(row['code'] for row in rows if row['reason'] == reason)}" for reason in reasons]
+
+
 def summary(result: TargetResult, view: View) -> list[Line]:
     """One line of counts; then sizes, the real pass, what did not apply, and notes."""
     output, width, (more, refuted) = view.output.get(id(result), ""), view.width, view.hints
@@ -121,10 +128,8 @@ def summary(result: TargetResult, view: View) -> list[Line]:
     if view.verbose:
         for fit in result.fits:
             lines += hanging([("  fits: ", "key")], str(fit["text"]), width)
-        reasons = dict.fromkeys(row["reason"] for row in result.not_applicable)
-        for reason in reasons:
-            codes = ", ".join(row["code"] for row in result.not_applicable if row["reason"] == reason)
-            lines += hanging([("  not applicable: ", "key")], f"{reason}: {codes}", width)
+        for text in _not_applicable(result):
+            lines += hanging([("  not applicable: ", "key")], text, width)
         if result.quiet:
             lines += hanging([("  quiet: ", "key")], ", ".join(result.quiet), width)
         for chosen in result.assumptions:

@@ -55,22 +55,23 @@ class _Call:
         """What the function gets, as text; None where something that it wants is not known. `data` says whether all inputs go in."""
         wanted, tree = _wanted(function)[1 if method else 0 :], tree_of(function)
         known = {p.name: "model" for p in wanted if _is_model(p.name, tree, self.model)}
-        steppers = [p.name for p in wanted if p.name not in known and _steps(p.name, tree)]
-        made = self._optimizers(steppers, tree)
+        made = self._optimizers([p.name for p in wanted if p.name not in known and _steps(p.name, tree)], tree)
         if made is None or (data and len(known) > 1):
             return None
         known |= made | {p.name: p.name for p in wanted if data and p.name in self.inputs}
         known |= {p.name: v for p in wanted if p.name not in known and (v := self._chosen(p.name)) is not None}
-        left, unused = [p.name for p in wanted if p.name not in known], [n for n in self.inputs if n not in known.values()]
-        if len(left) == 1 and data and unused:
-            known[left[0]] = batch_of(function, left[0], unused)
-        elif len(left) == len(unused) and data:
-            known |= dict(zip(left, unused, strict=True))
-        elif left:
+        left = [p.name for p in wanted if p.name not in known]
+        rest = self._rest(function, left, [n for n in self.inputs if n not in known.values()]) if data else {}
+        if len(rest) < len(left) or (data and _goes_over(left, tree)):
             return None
-        if data and any(isinstance(n, ast.For) and _root(n.iter) in left for n in ast.walk(tree or ast.Module([], []))):
-            return None  # it goes over a loader
+        known |= rest
         return ", ".join(known[p.name] if p.kind is not p.KEYWORD_ONLY else f"{p.name}={known[p.name]}" for p in wanted)
+
+    def _rest(self, function: Callable[..., Any], left: list[str], unused: list[str]) -> dict[str, str]:
+        """The inputs that no parameter is called after, for the parameters that are left, where these are as many; all for one."""
+        if len(left) == 1 and unused:
+            return {left[0]: batch_of(function, left[0], unused)}
+        return dict(zip(left, unused, strict=True)) if len(left) == len(unused) else {}
 
     def _chosen(self, name: str) -> str | None:
         means = kinds(name)
@@ -95,6 +96,11 @@ class _Call:
             return None
         self.made_up[names[0]] = PLAIN_OPTIMIZER
         return {names[0]: PLAIN_OPTIMIZER}
+
+
+def _goes_over(names: Sequence[str], tree: ast.AST | None) -> bool:
+    """Whether a function goes over what one of some parameters holds: a loader, which is no batch."""
+    return any(isinstance(n, ast.For) and _root(n.iter) in names for n in ast.walk(tree or ast.Module([], [])))
 
 
 def whole_trainings(loaded: Loaded, model: nn.Module, inputs: Sequence[str]) -> Iterator[Whole]:
