@@ -43,6 +43,11 @@ _SELECTIONS = {"__getitem__", "select", "narrow"}
 _DRAWS = ("rand", "normal", "uniform")  # how their names begin; few enough to note which names hold what beside each
 
 
+def _mutates(name: str, kwargs: Any) -> bool:
+    """Whether a function writes into what it is given."""
+    return (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
+
+
 class Recorder(TorchFunctionMode):
     """A torch function mode that writes a graph. `fake` says that tensors have no values."""
 
@@ -220,7 +225,7 @@ class Recorder(TorchFunctionMode):
             return self._attribute(func, args)
         args = as_risen(self.spans, name, args, sys._getframe(1))
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
-        mutates = (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
+        mutates = _mutates(name, kwargs)
         drawn_from = generators.before(name) if self.live else None
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
