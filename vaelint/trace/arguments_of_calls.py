@@ -30,6 +30,11 @@ MUTATORS = {
 }
 
 
+def mutates_given(name: str, kwargs: Any) -> bool:
+    """Whether a function writes into what it is given."""
+    return (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
+
+
 def number(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """The value of an inner expression, from those of its parts; NaN where a fake tensor's value is read."""
     if fn is torch.Tensor.item:

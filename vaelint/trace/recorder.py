@@ -19,7 +19,7 @@ from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure, Objective
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
-from vaelint.trace.arguments_of_calls import MUTATORS, as_it_is, holds_tensor, in_place, names_place, number, without_expressions
+from vaelint.trace.arguments_of_calls import as_it_is, holds_tensor, in_place, mutates_given, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.by_hand.risen import as_risen
 from vaelint.trace.modules import ModuleTracker
@@ -41,11 +41,6 @@ _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
 _DRAWS = ("rand", "normal", "uniform")  # how their names begin; few enough to note which names hold what beside each
-
-
-def _mutates(name: str, kwargs: Any) -> bool:
-    """Whether a function writes into what it is given."""
-    return (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
 
 
 class Recorder(TorchFunctionMode):
@@ -225,7 +220,7 @@ class Recorder(TorchFunctionMode):
             return self._attribute(func, args)
         args = as_risen(self.spans, name, args, sys._getframe(1))
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
-        mutates = _mutates(name, kwargs)
+        mutates = mutates_given(name, kwargs)
         drawn_from = generators.before(name) if self.live else None
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
