@@ -49,8 +49,11 @@ def _holds_its_posterior(model: Model, kl: KlFact) -> bool:
         return False
     heads, draws = {h for s in kl.term.sites for h in s.heads}, {s.z for s in model.sites}
 
+    def carries(node: fx.Node) -> bool:  # several tensors, as of `unbind`, have no gradient of their own to speak of
+        return bool(node.meta.get("grad")) or not isinstance(node.meta.get("val"), torch.Tensor)
+
     def live(node: fx.Node) -> set[fx.Node]:
-        return reachable([node], lambda n: [s for s in ops.value_inputs(n) if s.meta.get("grad") and ops.op(n) != "detach"], stop=draws)
+        return reachable([node], lambda n: [s for s in ops.value_inputs(n) if carries(s) and ops.op(n) != "detach"], stop=draws)
 
     return any(heads & flow.ancestors(leaf.node, stop=draws) and not heads & live(leaf.node) for leaf in kl.term.leaves)
 

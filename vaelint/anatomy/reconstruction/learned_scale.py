@@ -100,11 +100,6 @@ def _scales(fact: ReconFact, flow: Flow) -> list[fx.Node]:
     return [n for n in flow.sorted(shared) if n.meta.get("parameter") or n in fact.pair.leaf.frontier]
 
 
-def parameters_of_scale(fact: ReconFact, flow: Flow) -> set[fx.Node]:
-    """Learned numbers that the error is divided by, whose logarithm is an addend without data."""
-    return {n for n in _scales(fact, flow) if n.meta.get("parameter")}
-
-
 def _pull(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, sizes: Mapping[str, int], scale: fx.Node, value: float) -> float:
     """What an error of 1 in every element adds."""
     own = flow.ancestors(fact.pair.leaf.node)  # with an addend that the error itself is made of: silenced, it would hold the scale

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,13 +13,10 @@ from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density, read_density
-from vaelint.anatomy.reconstruction.learned_scale import parameters_of_scale
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, recon_gradient
 from vaelint.record.flow import Flow
-from vaelint.record.record import shape
 from vaelint.replay.measuring import bases, measured, own_symbols
 from vaelint.replay.replay import Replay, ReplayError
-from vaelint.replay.scale import Scaling
 from vaelint.source.written import Source
 
 _FAR = 40.0
@@ -39,32 +34,8 @@ def read_recon(
             _look_far(fact, term, loss, replay, symbols)
         if fact.density is None and _is_open(fact, term, flow):
             _read(fact, fact.pair.leaf, term, loss, flow, replay, symbols)
-    _divide_scales(facts, flow)
     once = [f for i, f in enumerate(facts) if not f.whole or f.whole not in {other.whole for other in facts[:i]}]
     return [f for f in once if not _is_gate_of_another(f, once, flow)] or _unpaired(term, loss, flow, replay, symbols, decoded)
-
-
-def _divide_scales(facts: list[ReconFact], flow: Flow) -> None:
-    """One learned scale of several reconstructions, as of each step or draw: its logarithm was counted for all of them in each.
-
-    Each has the share that its error has in theirs.
-    """
-    read = [(f, f.density, f.error) for f in facts if f.density is not None and not f.density.fault and f.error is not None]
-    scales = [parameters_of_scale(f, flow) for f, _, _ in read] if len(read) > 1 else []
-    sizes = [abs(error.constant) * math.prod(shape(f.pair.recon)) for f, _, error in read]
-    for i, own in enumerate(scales):
-        fact, density, error = read[i]
-        alike = [k for k, other in enumerate(scales) if own & other and read[k][1].name == density.name]
-        if len(alike) < 2 or not sizes[i]:
-            continue
-        share = sizes[i] / sum(sizes[k] for k in alike)
-        known = all(read[k][2].exponents == error.exponents for k in alike)
-        fact.scaling = _scaled(fact.scaling, share) if known else None
-        fact.density = replace(density, weight=density.weight * share)
-
-
-def _scaled(scaling: Scaling | None, by: float) -> Scaling | None:
-    return None if scaling is None else Scaling(scaling.value * by, scaling.exponents, scaling.constant * by)
 
 
 def _is_gate_of_another(fact: ReconFact, facts: list[ReconFact], flow: Flow) -> bool:
