@@ -53,7 +53,12 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     alone = Counter(name_of[says] for row in rows for says in row["alone"] if says in name_of)
     outcomes = Counter(pair for row in rows if row["side"] in ("good", "systems") for pair in row["laws"].items())
     return {
-        name: {"alone": alone[name], "tried": outcomes[name, "holds"] + outcomes[name, "broken"], "broken": outcomes[name, "broken"]}
+        name: {
+            "alone": alone[name],
+            "tried": outcomes[name, "holds"] + outcomes[name, "broken"],
+            "left": outcomes[name, "not measured"],
+            "broken": outcomes[name, "broken"],
+        }
         for name in sorted(law.name for law in LAWS)
     }
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 OUTPUT = DOCS / "output"
 DATA = Path(__file__).parents[1] / "data"
-LAWS_PAGE = (DOCS / "laws.md").read_text(encoding="utf-8")
+LAWS_PAGE = (DOCS / "laws.md").read_text(encoding="utf-8").partition("\n## ")[0]
 
 
 def build(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
