@@ -24,7 +24,6 @@ from vaelint.anatomy.loss.facts import KlFact, ReconFact
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.anatomy.posterior.sites import Site, sample_axes
-from vaelint.anatomy.reconstruction.learned_scale import sees_data
 from vaelint.anatomy.reconstruction.output_parts import OutputParts
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
@@ -302,7 +301,7 @@ def _has_learned_variance(term: Term, pair: Pair, flow: Flow) -> bool:
     if term.role != "reconstruction":
         return False
     others = [leaf for leaf in term.leaves if leaf is not pair.leaf and leaf.node in flow.learned]
-    return any(not sees_data(leaf, flow, pair.target) for leaf in others)
+    return any(not leaf.factors and not any(f in flow.data and f not in flow.learned for f in leaf.frontier) for leaf in others)
 
 
 def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, even: float, sizes: Mapping[str, int]) -> float:

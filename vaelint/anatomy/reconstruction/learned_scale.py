@@ -34,8 +34,8 @@ def learned_weight(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, s
         return None
     reduction = fact.scaling.value / fact.scaling.constant
     for scale in _scales(fact, flow):
-        errors = [leaf for leaf in fact.term.leaves if sees_data(leaf, flow, target) and scale in made_of(leaf, flow)]
-        shares = [leaf for leaf in fact.term.leaves if not sees_data(leaf, flow, target) and scale in made_of(leaf, flow)]
+        errors = [leaf for leaf in fact.term.leaves if _sees_data(leaf, flow, target) and scale in made_of(leaf, flow)]
+        shares = [leaf for leaf in fact.term.leaves if not _sees_data(leaf, flow, target) and scale in made_of(leaf, flow)]
         elements = sum(math.prod(shape(leaf.node)) for leaf in errors)
         try:
             pulls = [_pull(fact, loss, flow, replay, symbols, scale, v) for v in _AT]
@@ -83,10 +83,10 @@ def made_of(leaf: Leaf, flow: Flow) -> set[fx.Node]:
 def scale_addends(fact: ReconFact, flow: Flow) -> list[Leaf]:
     """The addends without data that are made of what the error is divided by: the logarithm of its scale."""
     scales = set(_scales(fact, flow))
-    return [leaf for leaf in fact.term.leaves if not sees_data(leaf, flow, fact.pair.target) and scales & made_of(leaf, flow)]
+    return [leaf for leaf in fact.term.leaves if not _sees_data(leaf, flow, fact.pair.target) and scales & made_of(leaf, flow)]
 
 
-def sees_data(leaf: Leaf, flow: Flow, target: fx.Node | None) -> bool:
+def _sees_data(leaf: Leaf, flow: Flow, target: fx.Node | None) -> bool:
     """Whether an addend is made of data, other than a mask that the target has no part in."""
     inputs = set(flow.record.inputs.values())
     given = {*leaf.factors, *(f for f in leaf.frontier if f in flow.data and f not in flow.learned)}
@@ -96,7 +96,7 @@ def sees_data(leaf: Leaf, flow: Flow, target: fx.Node | None) -> bool:
 def _scales(fact: ReconFact, flow: Flow) -> list[fx.Node]:
     """Parameters, and outputs of the decoder, that are in the error and in an addend without data."""
     own = made_of(fact.pair.leaf, flow)
-    shared = {n for leaf in fact.term.leaves if not sees_data(leaf, flow, fact.pair.target) for n in made_of(leaf, flow) & own}
+    shared = {n for leaf in fact.term.leaves if not _sees_data(leaf, flow, fact.pair.target) for n in made_of(leaf, flow) & own}
     return [n for n in flow.sorted(shared) if n.meta.get("parameter") or n in fact.pair.leaf.frontier]
 
 
