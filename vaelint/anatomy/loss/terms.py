@@ -18,7 +18,6 @@ from vaelint.core.reach import reachable, walked
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
-from vaelint.record.record import shape
 
 Role = Literal["reconstruction", "kl", "prior", "mixed", "vq", "discrepancy", "other", "constant"]
 
@@ -340,7 +339,9 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
         return "kl"
     front = set(leaf.frontier)
     decoded, at_z, at_heads = bool(front & layered), bool(front & z), bool(front & heads)
-    data = _data_of(leaf, flow, decoded=decoded, beside_all=not (at_heads or at_z))
+    data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
+    if decoded:
+        data += leaf.factors  # x * log(y): the target stands beside the addend
     if at_z or at_heads:
         data = compared(leaf.node, leaf.frontier, data, flow, chosen=at_heads and not decoded)
     if not z and not heads:
@@ -354,12 +355,6 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     if at_z:
         return "discrepancy" if _draws_itself(leaf, draws, flow) else "prior"
     return "other"
-
-
-def _data_of(leaf: Leaf, flow: Flow, *, decoded: bool, beside_all: bool) -> list[fx.Node]:
-    """The data at the front of an addend; x * log(y) has its target beside it, and of what is decoded that counts."""
-    data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
-    return data + [f for f in leaf.factors if decoded and (beside_all or shape(f) == shape(leaf.node))]
 
 
 def _draws_itself(leaf: Leaf, draws: set[fx.Node], flow: Flow) -> bool:
