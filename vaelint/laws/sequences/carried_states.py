@@ -3,7 +3,8 @@
 Read from the record: one place of the code calls a recurrent layer with single steps, each time with the same state, and no step's input
 is made of what another step gave. The layer then has no memory: each step knows its own input and nothing of those before.
 
-Exempt are steps that are given no data, or their past as input, from the step before or from another recurrent layer, and results that
+Exempt are a state that is made of the data by another way than a draw, as the summary beside which each of several objects is read, steps
+that are given no data, or their past as input, from the step before or from another recurrent layer, and results that
 are not put side by side as the steps of a sequence, as those of several neighbours that are added up.
 """
 
@@ -40,6 +41,8 @@ def states_are_carried(bench: Bench) -> Iterator[Broken]:
             continue
         if sum(i in flow.data for i in inputs) < len(same) - 1:
             continue  # the first step of a decoder is given a token that stands for none
+        if _sums_up(bench, same[0]):
+            continue
         before = [n for n in calls if n in flow.ancestors(*(i for i in inputs if isinstance(i, fx.Node)))]
         if not before and _are_side_by_side(bench, same):
             yield _forgotten(bench, same)
@@ -58,6 +61,13 @@ def _is_one_step(node: fx.Node) -> bool:
         return True
     batch_first = bool(node.args[8]) if len(node.args) > 8 else False
     return isinstance(given, fx.Node) and len(shape(given)) == 3 and shape(given)[1 if batch_first else 0] == 1
+
+
+def _sums_up(bench: Bench, node: fx.Node) -> bool:
+    """Whether the state that a call starts from is made of the data, not through a draw."""
+    given = node.args[1] if isinstance(node.args[1], tuple | list) else (node.args[1],)
+    behind = bench.model.flow.ancestors(*(n for n in given if isinstance(n, fx.Node)), stop={s.z for s in bench.model.sites})
+    return bool(behind & set(bench.model.record.inputs.values()))
 
 
 def _are_side_by_side(bench: Bench, same: list[fx.Node]) -> bool:
