@@ -207,6 +207,18 @@ def test_sizes_that_no_view_mends_are_blamed(tmp_path: Path, monkeypatch: pytest
     assert any("would be the loss, but raises ValueError" in note for note in result.notes) is not blamed
 
 
+def test_scores_and_class_numbers_of_other_sizes_are_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = """
+    def vae_loss(recon, x, mu, logvar):
+        rec = nn.functional.cross_entropy(recon, x, reduction="sum")
+        return rec + 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()
+    """
+    words = WORDS.replace("def __init__(self, args)", "def __init__(self, words=30)").replace("args.words", "words")
+    flat = words.replace("z[None].contiguous())[0])", "z[None].contiguous())[0]).flatten(0, 1)")
+    result = check(tmp_path, monkeypatch, "x=8x9:int64[0,30)", model__py=flat + own)
+    assert [f.code for f in result.findings if f.severity.value == "error"] == [], (result.findings, result.notes)
+
+
 def test_a_loss_of_class_numbers_is_handed_those_of_the_zeros_and_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = """
     def cost(scores, idx, mu, logvar):

@@ -125,12 +125,15 @@ def _is_at_fault(found: Any, whole: Record, notes: list[str]) -> bool:
 
 
 def _no_view_fits(record: Record) -> bool:
-    """Whether the loss fails where torch compares two tensors of different numbers of elements: handed over otherwise they differ too."""
+    """Whether the loss fails where torch compares two tensors of different numbers of elements: handed over otherwise they differ too.
+
+    Scores are compared with class numbers, which are fewer in any case and may be wanted in another layout.
+    """
     failure = record.failure
     if failure is None or failure.fn is None or not isinstance(failure.error, ValueError):
         return False
     compared = [n.meta["val"] for n in failure.args if isinstance(n, fx.Node) and isinstance(n.meta.get("val"), torch.Tensor)][:2]
-    return len(compared) == 2 and compared[0].numel() != compared[1].numel()
+    return len(compared) == 2 and all(v.is_floating_point() for v in compared) and compared[0].numel() != compared[1].numel()
 
 
 def _flat(value: Any) -> Iterator[fx.Node]:
