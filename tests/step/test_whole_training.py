@@ -53,6 +53,10 @@ def test_training_code_is_called_as_it_is(make: Make, training: str, code: str) 
         (f"def fit(m, loader, opt):\n    m.enc\n    for x in loader:{BODY.replace(DEEPER, DEEPER * 2)}        loss.backward()", "loader"),
         (f"def fit(m, x, opt):\n    m.enc\n    for _ in range(500):{BODY.replace(DEEPER, DEEPER * 2)}        loss.backward()", "long"),
         (f"def fit(m, x, opt):\n    m.enc{BODY}{STEPS}    torch.save(m, 'model.pt')", "writes"),
+        (
+            f"def keep(m):\n    torch.save(m.state_dict(), 'model.pt')\n\n\ndef fit(m, x, opt):\n    m.enc{BODY}{STEPS}    keep(m)\n",
+            "a function that it calls writes",
+        ),
         (f"def fit(m, opt, other, x):\n    m.enc{BODY}    other.zero_grad()\n{STEPS}", "two optimizers of which nothing is known"),
         (f"def fit(m, x, opt, loader):\n    m.enc{BODY}    loader.reset()\n{STEPS}", "an argument of which nothing is known"),
     ],

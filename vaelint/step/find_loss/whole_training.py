@@ -140,11 +140,21 @@ def _takes_a_step(function: Callable[..., Any], name: str) -> bool:
     if NOT_TRAINING.match(name) or not trains(function):
         return False
     tree = tree_of(function)
-    nodes = list(ast.walk(tree)) if tree is not None else []
-    loops = [n for n in nodes if isinstance(n, ast.For | ast.While)]
-    return not any(_goes_outside(n) for n in nodes if isinstance(n, ast.Call)) and not any(
-        _differentiates(loop) and not _is_short(loop) for loop in loops
-    )
+    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For | ast.While)] if tree is not None else []
+    return not _leaves_something(function) and not any(_differentiates(loop) and not _is_short(loop) for loop in loops)
+
+
+def _leaves_something(function: Callable[..., Any]) -> bool:
+    """Whether a function may write a file or speak to a service, itself or in a function of its file that it calls."""
+    names, seen = getattr(function, "__globals__", {}), [function]
+    for one in seen:
+        tree = tree_of(one)
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)] if tree is not None else []
+        if any(map(_goes_outside, calls)):
+            return True
+        called = (names.get(n.func.id) for n in calls if isinstance(n.func, ast.Name))
+        seen += [f for f in called if inspect.isfunction(f) and f.__globals__ is names and f not in seen]
+    return False
 
 
 def _goes_outside(call: ast.Call) -> bool:
