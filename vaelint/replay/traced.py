@@ -24,8 +24,9 @@ from vaelint.trace.along import Runs, find_along
 from vaelint.trace.ladder import Tracer
 
 SMALL = 30_000_000
+"""Parameters up to which a real model is built for their values."""
 LARGE = 100_000_000
-"""Parameters up to which a real model is built for the values of its buffers and scalars."""
+"""The same for the values of its buffers and scalars."""
 
 
 @dataclass

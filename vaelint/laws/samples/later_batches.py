@@ -17,6 +17,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.experiment.runs import calm
+from vaelint.experiment.trial import differ
 from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.schedule.reset_counters import user_objects
 from vaelint.laws.bench import Bench, Seat
@@ -43,16 +44,11 @@ def later_batches_count(bench: Bench) -> Iterator[Broken]:
         if torch.equal(changes[seat.node], bench.value(seat.node)):
             continue
         after = bench.after_inputs(changes, [loss]).get(loss)
-        if after is None or not _differ(after, bench.value(loss)):  # an average over samples in another order is the same
+        if after is None or not differ(after, bench.value(loss)) > _ROUNDING:  # an average over samples in another order is the same
             continue
         if _stays(bench, seat, loss):
             yield _broken(bench, seat, own[-1])
             return
-
-
-def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two values differ by more than the order of their sums accounts for."""
-    return bool(((one - other).abs() > _ROUNDING * other.abs()).any())
 
 
 def _kept(model: torch.nn.Module) -> set[int]:
