@@ -15,7 +15,6 @@ from vaelint.loading.arguments import shown
 from vaelint.loading.build import Loaded
 from vaelint.loading.guessed import instead, other_builds
 from vaelint.loading.names import Means, meanings
-from vaelint.step.find_loss.whole_training import PLAIN_OPTIMIZER
 from vaelint.step.other_values import other_value
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def assumptions_of(loaded: Loaded, step: Any, request: Request, inputs: InputSet
         if spec.low is None and spec.values is None and not spec.is_integer:
             found.append(Assumption("values", name, "standard normal", "no range given with --input"))
     for name, value in step.made_up.items():
-        ours = other_value(value) is not None or value == PLAIN_OPTIMIZER
-        why = "nothing says what it is" if ours else "read from the repository"
+        why = "read from the repository" if name in step.told else "nothing says what it is"
         found.append(Assumption("loss argument", name, value, why, step.place_of(name), varied=other_value(value) is not None))
     if request.step is None and request.loss is None and step.has_loss:
         file, _, line = step.place.rpartition(":")

@@ -80,6 +80,7 @@ class Step:
         self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
         self.place = ""  # where it was cut out, "" for a step that was told or put together
         self.made_up: dict[str, str] = {}  # weights and counters that nobody gave and that got a value of ours
+        self.told: frozenset[str] = frozenset()  # those of `made_up` that the repository says
         self.unknown_weights: tuple[str, ...] = ()  # those of `made_up` that may have any value there
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
         self.doubted = False  # whether there is training code that could not be read, and the loss was put together without it
@@ -105,7 +106,7 @@ class Step:
     def rewritten(self, code: str, note: str) -> Step:
         """This step with other code, which says why in a note of its own."""
         made = Step(code, self._loaded, has_loss=True, call=self.call, notes=[*self.notes, note], extra=self._extra)
-        made.made_up, made.output_part = self.made_up, self.output_part
+        made.made_up, made.told, made.output_part = self.made_up, self.told, self.output_part
         return made
 
     def varied(self, name: str, value: str | None) -> Step | None:
@@ -117,7 +118,7 @@ class Step:
             return None
         tree = ast.fix_missing_locations(tree)
         made = Step(self.code, self._loaded, has_loss=self.has_loss, call=self.call, extra=self._extra, tree=tree, file=self._file)
-        made.made_up, made.output_part, made.place = self.made_up, self.output_part, self.place
+        made.made_up, made.told, made.output_part, made.place = self.made_up, self.told, self.output_part, self.place
         return made
 
     def place_of(self, name: str) -> Span | None:

@@ -242,6 +242,7 @@ def _of_classes(loaded: Loaded, model: nn.Module, step: Step, output: object, tr
         ready = f"{name} = torch.nn.functional.one_hot({classes}, {name}.shape[-1]).to({name}.dtype)"
         before = Step(f"{ready}; {step.code}", loaded, has_loss=False, notes=[*step.notes, f"{name} is read as one class at each place"])
         if (one := _measured(loaded, model, before, [classes], output, trials, notes)) is not None:
+            one.made_up = {**one.made_up, name: "one class at each place"}
             return one
     return None
 
@@ -276,11 +277,14 @@ def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
     return extended
 
 
+def _chosen(made_up: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in made_up]
+
+
 def _called(loaded: Loaded, step: Step, whole: Whole) -> Step:
     """The step that calls training code of the target's file."""
     place = f"{relative(loaded.file)}:{whole.line}"
-    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in whole.made_up.items()]
-    notes = [*step.notes, f"the step is that of the training code at {place}", *chosen]
+    notes = [*step.notes, f"the step is that of the training code at {place}", *_chosen(whole.made_up.items())]
     called = Step(whole.code, loaded, has_loss=True, call=step.call, notes=notes)
     called.output_part, called.made_up, called.place = pick_loss, whole.made_up, place
     called.unknown_weights = tuple(name for name, value in whole.made_up.items() if value in NUMBERS)
@@ -289,14 +293,14 @@ def _called(loaded: Loaded, step: Step, whole: Whole) -> Step:
 
 def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
     """The step that is cut out of training code."""
-    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
-    chosen += [f"{name} = {_cut(value)} was read from the repository" for name, value in cut.told]
+    chosen = _chosen(cut.made_up) + [f"{name} = {_cut(value)} was read from the repository" for name, value in cut.told]
     place = f"{relative(cut.file)}:{cut.line}"
     sure = "" if cut.sure else "; that it trains this model, only names say"
     notes = [*step.notes, f"the step is that of the training code at {place}{sure}", *chosen]
     names = {k: _same_options(loaded, v) for k, v in extra.items()} | named(loaded, Expression("", cut.names))
     trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=names, tree=cut.tree, file=cut.file)
     trained.made_up, trained.place = dict((*cut.made_up, *cut.told)), place
+    trained.told = frozenset(name for name, _ in cut.told)
     trained.unknown_weights = tuple(name for name, value in cut.made_up if value in NUMBERS)
     return trained
 
