@@ -1,7 +1,8 @@
 """Law A7, for recurrent layers that a loop calls step by step: a step goes on from the state that the step before it left.
 
-Read from the record: one place of the code calls a recurrent layer with single steps, each time with the same state, and no step's input
-is made of what another step gave. The layer then has no memory: each step knows its own input and nothing of those before.
+Asked is where one place of the code calls a recurrent layer with single steps, each time with the same state, and no step's input is made
+of what another step gave. Intervention: the input of the first step moves. What that step gives follows, and what the last one gives does
+not: the layer has no memory, each step knows its own input and nothing of those before.
 
 Exempt are a state that is made of the data by another way than a draw, as the summary beside which each of several objects is read, steps
 that are given no data, or their past as input, from the step before or from another recurrent layer, and results that
@@ -13,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import fx
 
 from vaelint.core.finding import Severity
+from vaelint.experiment.trial import differ
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
@@ -23,6 +26,7 @@ from vaelint.record.record import route, shape
 from vaelint.rule import Found
 
 _LEAST = 4  # steps
+_MOVED = 1e-4  # of the size of what a step gives
 _LAYERS = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 _CELLS = frozenset({"gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell"})
 
@@ -44,8 +48,8 @@ def states_are_carried(bench: Bench) -> Iterator[Broken]:
         if _sums_up(bench, same[0]):
             continue
         before = [n for n in calls if n in flow.ancestors(*(i for i in inputs if isinstance(i, fx.Node)))]
-        if not before and _are_side_by_side(bench, same):
-            yield _forgotten(bench, same)
+        if not before and _are_side_by_side(bench, same) and (moved := _moved_by_first(bench, same)) is not None:
+            yield _forgotten(bench, same, moved)
             return
 
 
@@ -81,7 +85,28 @@ def _are_side_by_side(bench: Bench, same: list[fx.Node]) -> bool:
     return (first is not None and ops.op(first) in ops.JOIN) or all(apart)
 
 
-def _forgotten(bench: Bench, same: list[fx.Node]) -> Broken:
+def _moved_by_first(bench: Bench, same: list[fx.Node]) -> float | None:
+    """How far another input of the first step moves what that step gives, where the last step stays as it is; None elsewhere."""
+    given, ends = same[0].args[0], [_given_back(n) for n in (same[0], same[-1])]
+    first, last = ends
+    if not isinstance(given, fx.Node) or first is None or last is None or not all(map(bench.knows, (given, first, last))):
+        return None
+    value = bench.value(given)
+    before, after = (bench.after({given: new}, [first, last]) for new in (value.clone(), value + 1.0))
+    if not {first, last} <= before.keys() & after.keys():
+        return None
+    moved = differ(before[first], after[first])
+    return moved if moved > _MOVED and not differ(before[last], after[last]) > 0 else None
+
+
+def _given_back(node: fx.Node) -> fx.Node | None:
+    """The tensor that a call gives for its step: the first of several."""
+    if isinstance(node.meta.get("val"), torch.Tensor):
+        return node
+    return next((u for u in node.users if ops.op(u) == "getitem" and u.args[1] == 0), None)
+
+
+def _forgotten(bench: Bench, same: list[fx.Node], moved: float) -> Broken:
     model = bench.model
     state = same[0].args[1]
     start = state[0] if isinstance(state, tuple | list) and state else state
@@ -93,6 +118,5 @@ def _forgotten(bench: Bench, same: list[fx.Node]) -> Broken:
         help="give the state that a step returns to the next one: y, state = rnn(x_t, state)",
         severity=Severity.WARNING,
     )
-    return Broken(
-        "steps-unread", found, "each step starts from the state that the one before it left", f"all {len(same)} start from one state"
-    )
+    text = f"the first step's input moves what it gives by {moved:.2g} of its size, and nothing of the last of {len(same)} steps"
+    return Broken("steps-unread", found, "what a step was given moves the steps after it", text)
