@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,10 +126,6 @@ def test_memory_is_estimated_within_a_quarter(tmp_path: Path, monkeypatch: pytes
 
 def test_an_assertion_on_the_device_costs_no_finding(tmp_path: Path) -> None:
     """In a process of its own: after such an assertion the device does not answer that process any more."""
-    import json
-    import subprocess
-    import sys
-
     write(tmp_path, eps="torch.randn(4, device=std.device)", rec="F.binary_cross_entropy(recon - 9, x)")
     command = [sys.executable, "-m", "vaelint", "check", "model.py:VAE", "--input", "x=8x12:float32[0,1]", "--step", "loss = model(x)"]
     done = subprocess.run(
@@ -147,3 +146,46 @@ def test_an_optimizer_steps_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
     assert facts["device"] == "cuda:0"
     assert facts["optimizer"]["finite"] and facts["optimizer"]["loss_after"] < facts["optimizer"]["loss_before"]
     assert facts["optimizer"]["moved"] > 0.7 * facts["parameters"]  # units of a ReLU that no sample of these draws switches on stay
+
+
+TRAINED = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(12, 8), nn.Linear(4, 12)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, 1)
+        return self.dec(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+
+
+model = VAE().cuda()
+optimizer, scaler = torch.optim.Adam(model.parameters()), torch.amp.GradScaler("cuda", enabled=AMP)
+for (x,) in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(640, 12)), batch_size=16, pin_memory=True):
+    x = x.cuda(non_blocking=True)
+    with torch.autocast("cuda", dtype=torch.float16, enabled=AMP):
+        y, mu, logvar = model(x)
+        kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp())
+        loss = F.mse_loss(y, x, reduction="sum") / len(x) + REDUCED
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+"""
+
+
+@pytest.mark.parametrize("amp", ["False", "True"])
+@pytest.mark.parametrize(("reduced", "codes"), [("kl.sum(1).mean()", []), ("kl.mean()", ["VAE403"])])
+def test_a_training_on_the_device_is_observed_and_run_again_there(reduced: str, codes: list[str], amp: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TRAINED.replace("REDUCED", reduced).replace("AMP", amp))
+    command = [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "train.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    (target,) = json.loads(done.stdout)["targets"]
+    assert [f["code"] for f in target["findings"]] == codes, done.stdout
+    assert (target["confirm"]["device"], target["confirm"]["outcome"]) == ("cuda:0", "ran"), target["confirm"]
+    assert all(f["certainty"] == "confirmed" for f in target["findings"])

@@ -93,6 +93,13 @@ def test_a_generator_that_is_set_anew_in_each_iteration_gives_the_same_noise(tmp
     assert found(tmp_path, seeded, "run", "--device", "cpu") == {"VAE204": line}
 
 
+def test_a_generator_of_the_models_own_goes_on_from_step_to_step(tmp_path: Path) -> None:
+    own = LOOP.replace("torch.randn_like(mu) *", "torch.randn(mu.shape, generator=self.source) *").replace("BEFORE", "pass")
+    own = own.replace("super().__init__()", "super().__init__()\n        self.source = torch.Generator()")
+    own = own.replace("for _ in range(60):\n    x = torch.rand(16, 12)", "for x in torch.rand(960, 12).split(16):")
+    assert found(tmp_path, own, "run", "--device", "cpu") == {}
+
+
 def test_a_target_that_the_loop_draws_and_the_encoder_reads_is_the_data(tmp_path: Path) -> None:
     assert found(tmp_path, GRAPH, "run", "--device", "cpu") == {}
 

@@ -28,6 +28,10 @@ PART_OF = {
     "test_the_batch_is_a_symbol": 3,
     "test_without_keras_it_is_asked_for": 5,
     "test_one_change_gives_one_finding_at_its_line": 3,
+    "test_good_fixture_is_clean": 2,
+    "test_a_fault_is_found_in_a_plain_loop": 4,
+    "test_a_fault_of_the_training_is_found_where_it_stands": 5,
+    "test_what_a_metric_alone_is_made_of_may_leave_the_loss_as_it_is": 3,
 }
 """Of tests that check another model for each of their cases, one case in so many; the first of each always. `make test-cases` runs all."""
 

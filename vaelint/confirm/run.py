@@ -13,7 +13,7 @@ from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.kernels import blocking_launches, steady_kernels
 from vaelint.confirm.ratio import FAR, all_finite, gradient_ratio
 from vaelint.confirm.stepping import optimizer_step
-from vaelint.confirm.words import in_words
+from vaelint.confirm.words import answers, in_words
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, Span
 from vaelint.core.memory import ran_out
@@ -80,7 +80,11 @@ def _confirm_on(device: str, note: str, model: Model, request: Request, result: 
         before = time.perf_counter()
         for index, finding in enumerate(list(result.findings)):
             if finding.claim is not None:
-                result.findings[index] = _measured(trial, finding, finding.claim, result)
+                after = _measured(trial, finding, finding.claim, result)
+                if not answers(device):
+                    again = f"repeated on the CPU, as an experiment ended in an assertion on {device}"
+                    return _confirm_on("cpu", again, model, request, result)
+                result.findings[index] = after
         _non_finite(trial, result)
         stepped = optimizer_step(trial) if trial.record.failure is None and model.has_loss else None
         if stepped is not None:
@@ -91,16 +95,16 @@ def _confirm_on(device: str, note: str, model: Model, request: Request, result: 
 
 def choose_device(asked: str) -> tuple[str | None, str]:
     """The device to run on, or None and why there is none."""
-    if asked == "auto":
-        return ("cuda:0", "") if torch.cuda.is_available() else ("cpu", "")
-    if asked == "cpu":
+    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
         return "cpu", ""
+    asked = "cuda:0" if asked == "auto" else asked
     if not torch.cuda.is_available():
         return None, f"--device {asked}: torch finds no CUDA device here"
     index = asked.partition(":")[2] or "0"
     if not index.isdigit() or int(index) >= torch.cuda.device_count():
         return None, f"--device {asked}: there are {torch.cuda.device_count()} CUDA devices, counted from 0"
-    return f"cuda:{index}", ""
+    device = f"cuda:{index}"
+    return (device, "") if answers(device) else ("cpu", f"on the CPU: after an assertion in a kernel {device} answers this process no more")
 
 
 def _first_run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from vaelint.confirm.budget import free_memory
 from vaelint.core.memory import asked_for, ran_out, readable
 from vaelint.core.messages import message_of
@@ -11,6 +13,17 @@ from vaelint.faults.batch.batch_experiments import first_line
 def is_assertion(error: BaseException) -> bool:
     """Whether an assertion failed inside a kernel; the device answers this process no more."""
     return "device-side assert" in message_of(error)
+
+
+def answers(device: str) -> bool:
+    """Whether a device still does what this process asks of it: after an assertion in a kernel a GPU does not."""
+    if not device.startswith("cuda"):
+        return True
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return not is_assertion(error)
+    return True
 
 
 def in_words(error: BaseException, device: str, estimated: int) -> str:

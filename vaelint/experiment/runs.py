@@ -70,13 +70,13 @@ class Runner:
         with seeded(0, self.device), at_home_on(self.device):
             built = self.tracer.construct_real(on_gpu=self.device.startswith("cuda"))
             set_mode(built.model, training)
-            built.model.to(self.device)
+            self.tracer.move(built.model, self.device)
         return built
 
     def inputs(self, sizes: Mapping[str, int] | None = None) -> dict[str, torch.Tensor]:
         """Fresh inputs on the device, that no one else holds."""
         made = self.tracer.inputs({**self.sizes, **(sizes or {})})
-        return {k: v.to(self.device) for k, v in in_unit(made, self.squeezed).items()}
+        return self.tracer.moved(in_unit(made, self.squeezed), self.device)
 
     def has_time(self) -> bool:
         """Whether another run fits into what is left."""

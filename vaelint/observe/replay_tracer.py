@@ -53,6 +53,13 @@ class ReplayTracer(Tracer):
             raise NotReplayedError("an observed run is known at other batch sizes only")
         return super().real(step, sizes, device=device, change=change)
 
+    def move(self, model: nn.Module, device: str) -> None:
+        """The networks stay where the script had them: the operations that moved its tensors run again as well."""
+
+    def moved(self, inputs: Mapping[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
+        """The batch stays where the script had it: often on the CPU, as its loader gives it."""
+        return dict(inputs)
+
     def attempt(self, step: Any, sizes: Any, build: Any = None, *, training: bool = True) -> Record | None:
         """One run of what may well not be had."""
         try:

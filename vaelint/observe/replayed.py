@@ -142,7 +142,6 @@ class _Run:
         self._calm = _calmed(iteration.frozen, built.model)
         self.values: dict[fx.Node, Any] = {}  # by the recorded nodes
         self.twin: dict[fx.Node, fx.Node] = {}
-        self._device = next((t.device for t in inputs.values()), torch.device("cpu"))
         self._seen: dict[int, fx.Node] = {}
 
     def record(self, loss: fx.Node, optimizers: Iterable[tuple[Any, Span | None]], own: Sequence[str]) -> Record:
@@ -305,7 +304,7 @@ class _Run:
     def _constant(self, node: fx.Node, val: torch.Tensor) -> torch.Tensor:
         """A tensor that the script had before, as it was then."""
         was = node.meta.get("was")
-        made = (val.detach() if was is None else was).clone().to(self._device)
+        made = (val.detach() if was is None else was).clone()
         return made.requires_grad_() if isinstance(val, nn.Parameter) and val.requires_grad else made
 
 

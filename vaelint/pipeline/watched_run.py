@@ -355,11 +355,16 @@ def _judge(
 
     emit({"kind": "stage", "stage": "confirm"})
     before = time.perf_counter()
-    device = next((str(t.device) for t in model.tracer.inputs(None).values()), "cpu")
-    trial = confirm(model, replace(request, device=device), result)
+    trial = confirm(model, replace(request, device=_trained_on(model)), result)
     if trial is not None and model.has_loss:
         observe_laws(trial, request, result)
         result.findings[:] = in_words_of_files(session.modules, result.findings)
     result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
     note_cut_short(request, result)
     result.settle()
+
+
+def _trained_on(model: Model) -> str:
+    """Where the script has its networks: a batch is often still on the CPU when it is read. What is no GPU of CUDA counts as the CPU."""
+    own = next(model.record.model.parameters(), None)
+    return str(own.device) if own is not None and own.is_cuda else "cpu"

@@ -89,9 +89,9 @@ class Tracer:
             if (empty := next((name for name, p in built.model.named_parameters() if p.is_meta), None)) is not None:
                 help = "build the model on a device that holds values"
                 raise TargetError("VAE002", f"the parameter {empty} of the model is on the meta device and has no values", help)
-            built.model.to(device)
+            self.move(built.model, device)
             made = self.inputs(sizes)
-            inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}
+            inputs = self.moved(change(made) if change is not None else made, device)
             return self._recorded(built, step, inputs, sizes, "real")
 
     def _recorded(self, built: Built, step: Any, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int] | None, rung: Rung) -> Record:
@@ -147,6 +147,14 @@ class Tracer:
             built = self._fake_model(mode, self._build)
             self._spare = (mode, built, random.getstate())
             return built
+
+    def move(self, model: torch.nn.Module, device: str) -> None:
+        """Takes a model to the device that a run is wanted on."""
+        model.to(device)
+
+    def moved(self, inputs: Mapping[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
+        """Inputs on the device that a run is wanted on."""
+        return {name: value.to(device) for name, value in inputs.items()}
 
     def construct_real(self, *, on_gpu: bool = False) -> Built:
         """A real model, as the confirming pass wants it; with `on_gpu` the constructor may use the GPU that is there."""

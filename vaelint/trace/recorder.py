@@ -221,7 +221,7 @@ class Recorder(TorchFunctionMode):
         args = as_risen(self.spans, name, args, sys._getframe(1))
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
         mutates = mutates_given(name, kwargs)
-        drawn_from = generators.before(name) if self.live else None
+        drawn_from = generators.before(name, raw_kwargs) if self.live else None
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
         self.current = None
