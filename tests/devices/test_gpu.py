@@ -134,7 +134,7 @@ def test_an_assertion_on_the_device_costs_no_finding(tmp_path: Path) -> None:
     (target,) = json.loads(done.stdout)["targets"]
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "VAE201" in {f["code"] for f in target["findings"]}
-    assert target["confirm"]["outcome"] in ("raised", "ran") and "an assertion failed on the GPU" in target["confirm"]["reason"]
+    assert target["confirm"]["outcome"] in ("raised", "ran") and "assertion" in target["confirm"]["reason"]
 
 
 def test_an_optimizer_steps_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,4 +188,4 @@ def test_a_training_on_the_device_is_observed_and_run_again_there(reduced: str, 
     (target,) = json.loads(done.stdout)["targets"]
     assert [f["code"] for f in target["findings"]] == codes, done.stdout
     assert (target["confirm"]["device"], target["confirm"]["outcome"]) == ("cuda:0", "ran"), target["confirm"]
-    assert all(f["certainty"] == "confirmed" for f in target["findings"])
+    assert {f["certainty"] for f in target["findings"]} <= {"confirmed", "proved"}

@@ -104,6 +104,20 @@ def test_a_target_that_the_loop_draws_and_the_encoder_reads_is_the_data(tmp_path
     assert found(tmp_path, GRAPH, "run", "--device", "cpu") == {}
 
 
+def test_a_number_of_the_batch_is_the_number_of_the_run(tmp_path: Path) -> None:
+    """`/ len(x)` stands in the record as what moves with B: an experiment on one run divides by the size of that run."""
+    usual = 'F.mse_loss(y, x, reduction="sum") - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())'
+    assert usual in LOOP
+    each = 'F.mse_loss(y, x, reduction="sum") / len(x) - 0.5 * torch.mean(1 + logvar - mu.pow(2) - logvar.exp())'
+    (tmp_path / "train.py").write_text(LOOP.replace("BEFORE", "pass").replace(usual, each))
+    command = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    (target,) = json.loads(done.stdout)["targets"]
+    (finding,) = target["findings"]
+    assert (finding["code"], finding["certainty"]) == ("VAE403", "confirmed"), finding["evidence"]
+    assert "0.25 times" in finding["evidence"]["measured"]
+
+
 def test_a_bare_check_shows_a_training_that_should_draw_and_does_not(tmp_path: Path) -> None:
     script = CHOSEN + PLAIN.replace("BEFORE", "pass")
     (tmp_path / "README.md").write_text("    $ python train.py --kind a\n")

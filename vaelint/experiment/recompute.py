@@ -17,6 +17,7 @@ from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Record
 from vaelint.record.sizes import Expr
+from vaelint.trace.lift import SymbolPower
 
 _IN_PLACE = frozenset(
     {
@@ -180,4 +181,4 @@ def _resolve(value: Any, env: Mapping[fx.Node, Any]) -> Any:
         return {k: _resolve(v, env) for k, v in value.items()}
     if isinstance(value, slice):
         return slice(_resolve(value.start, env), _resolve(value.stop, env), _resolve(value.step, env))
-    return value
+    return value.now if isinstance(value, SymbolPower) else value

@@ -212,6 +212,7 @@ class _Run:
         twin = graph.node_copy(node, self.twin.__getitem__)
         if str(node.meta.get("module", "")) in self._calm:
             twin.args, twin.kwargs = fx.map_arg(self._arguments(node), self.twin.__getitem__)
+        twin.args, twin.kwargs = _of_this_run((twin.args, twin.kwargs), self._sizes)
         twin.meta = dict(node.meta)
         if scopes := node.meta.get("scopes"):
             twin.meta["scopes"] = tuple({k: self.twin[n] for k, n in names.items() if n in self.twin} for names in scopes)
@@ -351,6 +352,19 @@ def _still_asked(passes: tuple[Any, ...]) -> tuple[Any, ...]:
     script may change in place what only the first one needed."""
     over = [any(map(torch_private.is_broken, functions_behind(of))) for of in passes]
     return passes if all(over) else tuple(of.detach() if gone else of for of, gone in zip(passes, over, strict=True))
+
+
+def _of_this_run(value: Any, sizes: Mapping[str, int]) -> Any:
+    """Arguments in which the numbers that move with the batch are those of this run, and still move."""
+    if isinstance(value, SymbolPower):
+        return value.in_a_run(sizes)
+    if isinstance(value, slice):
+        return slice(*(_of_this_run(v, sizes) for v in (value.start, value.stop, value.step)))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_of_this_run(v, sizes) for v in value))
+    if isinstance(value, tuple | list):
+        return type(value)(_of_this_run(v, sizes) for v in value)
+    return {k: _of_this_run(v, sizes) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _filled(value: Any, values: Mapping[fx.Node, Any], sizes: Mapping[str, int]) -> Any:

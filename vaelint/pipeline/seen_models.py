@@ -231,7 +231,7 @@ _MOVED = 0.2
 
 def _same_losses(first: Iteration, step: ObservedStep, tracer: ReplayTracer) -> bool:
     """Whether the iteration, run again with the draws it had, gives the losses that were seen."""
-    with torch.random.fork_rng(devices=[]), generators.kept(first.record):
+    with torch.random.fork_rng(devices=[], device_type="cpu"), generators.kept(first.record):
         if first.random is not None:
             torch.set_rng_state(first.random)
         again = step.values(Built(copied(first.frozen)), tracer.inputs(None), [n for n in first.losses if n is not None])

@@ -189,7 +189,7 @@ class Replay:
     def _surroundings(seed: int, doubles: bool) -> Iterator[None]:
         """Seeded draws, double precision, no warnings; what torch refuses raises `ReplayError`."""
         default = torch.get_default_dtype()
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[], device_type="cpu"):
             warnings.simplefilter("ignore")
             torch.default_generator.manual_seed(seed)  # torch.manual_seed() notes the whole stack for each kind of GPU
             if doubles:

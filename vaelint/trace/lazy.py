@@ -26,7 +26,7 @@ def give_sizes(model: torch.nn.Module, step: Any, inputs: Mapping[str, torch.Ten
         return
     modes = {m: m.training for m in model.modules()}
     model.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), contextlib.suppress(Exception):
+    with torch.random.fork_rng(devices=[], device_type="cpu"), torch.no_grad(), contextlib.suppress(Exception):
         step(model, inputs)
     for module, training in modes.items():
         module.training = training

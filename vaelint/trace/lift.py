@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ def _literals(a: Any, b: Any, record: Record, n: int, m: int, symbol: str) -> An
             return a
         for power in (1, -1, 2, -2):
             if a != 0 and b != 0 and abs(a / b - (n / m) ** power) < 1e-9:
-                return SymbolPower(symbol, power, a / n**power)
+                return SymbolPower(symbol, power, a / n**power, a)
         return a
     if isinstance(a, tuple):
         new = tuple(_literals(x, y, record, n, m, symbol) for x, y in zip(a, b, strict=False)) if len(a) == len(b) else a
@@ -191,12 +192,24 @@ class SymbolPower(float):
     power: int
     factor: float
 
-    def __new__(cls, symbol: str, power: int, factor: float, at: float = 0.0) -> SymbolPower:
+    def __new__(cls, symbol: str, power: int, factor: float, at: float | int) -> SymbolPower:
         self = super().__new__(cls, at)
         self.symbol, self.power, self.factor = symbol, power, factor
         return self
 
+    def in_a_run(self, sizes: Mapping[str, int]) -> SymbolPower:
+        """The same literal in the record of another run."""
+        known = self.symbol in sizes
+        return SymbolPower(self.symbol, self.power, self.factor, self.at(sizes[self.symbol])) if known else self
+
     def at(self, size: int) -> float | int:
         """The literal when the symbol has this value; an int where it is whole."""
-        value = self.factor * float(size) ** self.power
+        return self._plain(self.factor * float(size) ** self.power)
+
+    @property
+    def now(self) -> float | int:
+        """The literal as it is in its record; an int where it is whole."""
+        return self._plain(float(self))
+
+    def _plain(self, value: float) -> float | int:
         return round(value) if abs(value - round(value)) < 1e-9 and self.power > 0 else value

@@ -100,7 +100,7 @@ def quiet_torch() -> Iterator[None]:
     """User code sees fixed seeds, no argument checks of distributions (they branch on values), no warnings; all restored after."""
     validate = torch_private.distributions_validate()
     python, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[], device_type="cpu"):
         warnings.simplefilter("ignore")
         torch.default_generator.manual_seed(0)  # torch.manual_seed asks every device, which may not answer any more
         random.seed(0)

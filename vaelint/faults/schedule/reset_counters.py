@@ -79,7 +79,7 @@ def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
     seen: dict[str, list[float]] = {}
     changed: dict[str, list[float]] = defaultdict(list)
     inputs = model.tracer.inputs(None)
-    with _watched({type(o) for o, _ in owners}, names, changed, 0), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with _watched({type(o) for o, _ in owners}, names, changed, 0), torch.no_grad(), torch.random.fork_rng(devices=[], device_type="cpu"):
         set_mode(built, True)
         for _ in range(_STEPS):
             changed.clear()

@@ -271,7 +271,7 @@ def _run_many(model: Model, names: set[str], size: float = 1.0) -> dict[str, lis
     inputs = model.tracer.inputs(None)
     cls.__setattr__ = watch  # type: ignore[method-assign]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[], device_type="cpu"):
             set_mode(built, True)
             for parameter in built.parameters() if size != 1 else ():
                 parameter.mul_(size)
