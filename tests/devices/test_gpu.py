@@ -188,4 +188,5 @@ def test_a_training_on_the_device_is_observed_and_run_again_there(reduced: str, 
     (target,) = json.loads(done.stdout)["targets"]
     assert [f["code"] for f in target["findings"]] == codes, done.stdout
     assert (target["confirm"]["device"], target["confirm"]["outcome"]) == ("cuda:0", "ran"), target["confirm"]
-    assert {f["certainty"] for f in target["findings"]} <= {"confirmed", "proved"}
+    sure = {"confirmed", "suspected"} if amp == "True" else {"confirmed"}  # in half precision a weight may not be told from its neighbours
+    assert {f["certainty"] for f in target["findings"]} <= sure
