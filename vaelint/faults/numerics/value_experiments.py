@@ -189,7 +189,7 @@ def constant_data(trial: Trial, claim: ConstantData) -> Verdict:
 def log_of_zero(trial: Trial, claim: LogOfZero) -> Verdict:
     """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""
     node: fx.Node = claim.node
-    raw = [n for n in raw_outputs(node, trial.model.flow) if n.op == "call_function" and n is not node and trial.has(n)]
+    raw = [n for n in _free_outputs(trial, node) if n.op == "call_function" and n is not node and trial.has(n)]
     if not raw:
         raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
     raw = [n for n in raw if trial.value(n).is_floating_point()]  # a mask is no layer's output
@@ -207,6 +207,17 @@ def log_of_zero(trial: Trial, claim: LogOfZero) -> Verdict:
             if any(g is not None and not bool(g.isfinite().all()) for g in grads):
                 return Verdict(True, f"its gradient is not finite {where}")
     return Verdict(False, f"{trial.model.written(node)} and its gradient stay finite for layer outputs from -200 to 200")
+
+
+def _free_outputs(trial: Trial, node: fx.Node) -> list[fx.Node]:
+    """The layer outputs behind a value; of a product of two computed values, those behind its factors: `theta @ softmax(weights)` is an
+    average of probabilities, and no layer whose output may be anything."""
+    found: list[fx.Node] = []
+    for n in raw_outputs(node, trial.model.flow):
+        factors = ops.value_inputs(n) if n is not node and ops.op(n) in ops.PRODUCT and not ops.uses_parameter(n) else []
+        behind = [r for f in factors for r in (raw_outputs(f, trial.model.flow) or [f]) if r.op == "call_function"]
+        found += behind or [n]
+    return list(dict.fromkeys(found))
 
 
 def _saturated(like: torch.Tensor, at: float, axis: int | None) -> torch.Tensor:

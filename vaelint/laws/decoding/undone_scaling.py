@@ -104,6 +104,7 @@ def _asked(bench: Bench, name: str, data: fx.Node, target: fx.Node, last: fx.Nod
         return None
     after = generated(bench, name, prepare=None, built=built)
     scaled = _lines(step.value(data), step.value(target))
+    from_any = [scaled, *(_lines(step.value(n), step.value(target)) for n in _between(bench, data, target) if step.has(n))]
     if after is None or scaled is None or scaled.is_identity:
         return None
     ends = [(record, using(record, last), _output(record)) for record in (after, before)]
@@ -111,9 +112,15 @@ def _asked(bench: Bench, name: str, data: fx.Node, target: fx.Node, last: fx.Nod
     _, left, out = ends[0]
     if left is None or out is None or not _kept(ancestors(out) - ancestors(left)) & kept:
         return None
-    if any(g is None or g.undoes(scaled) for g in given) or given[0] is None or given[0].is_identity:
+    if any(g is None or any(g.undoes(s) for s in from_any if s is not None) for g in given) or given[0] is None or given[0].is_identity:
         return None
     return _broken(bench, name, target, out)
+
+
+def _between(bench: Bench, data: fx.Node, target: fx.Node) -> list[fx.Node]:
+    """What the data are made into before they are what is compared: each may be the units that generation gives back."""
+    flow = bench.model.flow
+    return [n for n in flow.sorted(flow.descendants(data) & flow.ancestors(target)) if bench.knows(n)]
 
 
 def _output(record: Record) -> fx.Node | None:

@@ -192,9 +192,11 @@ def _are_grouped(bench: Bench, seat: Seat, node: fx.Node) -> bool:
     """Whether labels bring samples together on purpose on the way to a value: counted, sorted, compared in pairs, or picked by them."""
     model, flow = bench.model, bench.model.flow
     way = flow.descendants(seat.node) & (flow.ancestors(node) | {node})
+    if any(model.op(n) in _SORTS or "pack" in model.op(n) for n in way):  # their results are two tensors, and their node is none
+        return True
     for n in (n for n in way if isinstance(n.meta.get("val"), torch.Tensor)):
         texts = model.dims(n)
-        if model.op(n) in _SORTS or not any("B" in t for t in texts) or any(t.startswith("~") for t in texts) or bench.is_of_pairs(n):
+        if not any("B" in t for t in texts) or any(t.startswith("~") for t in texts) or bench.is_of_pairs(n):
             return True
     return False
 

@@ -73,8 +73,8 @@ def _at_prior(bench: Bench, term: Term, node: fx.Node) -> tuple[float, float, fl
     """The KL of the run, the KL at the prior, and the shifted value there, where the shift takes the value beyond 0."""
     below = _below(node, term)
     heads = [h for s in term.sites for h in s.heads if bench.knows(h)]
-    if below is None or not heads or not bench.knows(below):
-        return None
+    if below is None or not heads or not bench.knows(below) or any(_is_normalised(bench.value(h)) for h in heads):
+        return None  # of logarithms of probabilities, 0 is none that a distribution has
     if bench.model.flow.ancestors(*(n for n in node.all_input_nodes if n is not below)) & set(heads):
         return None  # what is added is a part of the KL itself
     now = float(bench.value(below).double().mean())
@@ -85,6 +85,14 @@ def _at_prior(bench: Bench, term: Term, node: fx.Node) -> tuple[float, float, fl
     if not math.isfinite(at + shifted + now) or abs(at) > 1e-4 * abs(now) or abs(shifted) < 1e-5 or shifted * now >= 0:
         return None
     return abs(now), abs(at), -abs(shifted)
+
+
+def _is_normalised(value: torch.Tensor) -> bool:
+    """Whether some axis of a tensor holds probabilities, or their logarithms."""
+    if not value.is_floating_point():
+        return False
+    axes = [axis for axis, size in enumerate(value.shape) if size > 1]
+    return any(bool(((total - 1).abs() < 1e-4).all()) for axis in axes for total in (value.sum(axis), value.exp().sum(axis)))
 
 
 def _one_sided(bench: Bench, node: fx.Node, now: float, at: float, shifted: float) -> Broken:
