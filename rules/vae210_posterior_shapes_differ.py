@@ -26,6 +26,7 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vaelint.anatomy.loss.facts import KlFact
     from vaelint.anatomy.posterior.sites import Site
 
 
@@ -36,16 +37,21 @@ if TYPE_CHECKING:
     message="mean and scale of the posterior have different shapes",
     needs=("gaussian",),
     basis="shapes",
-).on("sampling.drawn_noise.meets_a_matrix", "sampling.drawn_noise.stretched_axes")
-def check(model: Model, meets_a_matrix: Callable[[Site], bool], stretched_axes: Callable[[Site], list[str]]) -> Findings:
+).on("sampling.drawn_noise.meets_a_matrix", "sampling.drawn_noise.stretched_axes", "sampling.drawn_noise.is_counted_out")
+def check(
+    model: Model,
+    meets_a_matrix: Callable[[Site], bool],
+    stretched_axes: Callable[[Site], list[str]],
+    is_counted_out: Callable[[Site, KlFact], bool],
+) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""
     for site in model.gaussian_sites:
         if site.mu is None or site.scale is None or not site.scale_heads or meets_a_matrix(site):
             continue
         if not (missing := stretched_axes(site)):
             continue
-        if any(site in fact.term.sites and fact.probe.whole and fact.probe.verdict == "exact" for fact in model.kls):
-            continue  # the KL of one scale for all axes, written out and counted once for each: it is meant
+        if any(is_counted_out(site, fact) for fact in model.kls):
+            continue
         head = site.scale_heads[0]
         yield Found(
             model.where(site.z),

@@ -215,8 +215,7 @@ def _free_outputs(trial: Trial, node: fx.Node) -> list[fx.Node]:
     found: list[fx.Node] = []
     for n in raw_outputs(node, trial.model.flow):
         factors = ops.value_inputs(n) if n is not node and ops.op(n) in ops.PRODUCT and not ops.uses_parameter(n) else []
-        behind = [r for f in factors for r in (raw_outputs(f, trial.model.flow) or [f]) if r.op == "call_function"]
-        found += behind or [n]
+        found += [r for f in factors for r in raw_outputs(f, trial.model.flow) if ops.uses_parameter(r)] if factors else [n]
     return list(dict.fromkeys(found))
 
 

@@ -13,6 +13,7 @@ from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
+    from vaelint.anatomy.loss.facts import KlFact
     from vaelint.anatomy.model import Model
     from vaelint.replay.traced import Traced
 
@@ -102,6 +103,16 @@ def stretched_axes(model: Traced, site: Site) -> list[str]:
         draws = tuple(texts[: texts.index("B")])
     one, other = model.missing_axes(site.scale, site.mu), model.missing_axes(site.mu, site.scale)
     return [axis for axis in one if axis not in draws] or other
+
+
+def is_counted_out(model: Traced, site: Site, fact: KlFact) -> bool:
+    """Whether a KL is that of one scale for all axes, which it counts once for each by a number and stretches nowhere: it is meant."""
+    if site not in fact.term.sites or not fact.probe.whole or fact.probe.verdict != "exact":
+        return False
+    up = {n for leaf in fact.term.leaves for n in (leaf.node, *leaf.chain)}
+    of_scale = model.flow.descendants(*site.scale_heads) | set(site.scale_heads)
+    way = of_scale & (up | model.flow.ancestors(*(leaf.node for leaf in fact.term.leaves)))
+    return not any(model.missing_axes(one, n) for n in way for one in ops.value_inputs(n) if one in of_scale)
 
 
 @dataclass(frozen=True)
