@@ -57,7 +57,9 @@ def batches_are_left_alone(bench: Bench) -> Iterator[Broken]:
     model = bench.model
     found = Found(
         model.where(written.change),
-        label=f"{written.alias} is {written.name} itself, not a copy: {written.name} is changed too",
+        label=f"{written.name} is changed in place, for the caller as well"
+        if written.alias == written.name
+        else f"{written.alias} is {written.name} itself, not a copy: {written.name} is changed too",
         labels=model.labels((written.fact.pair.meet, f"compared with {written.name} as it is now")),
         why="the reconstruction is held to the corrupted data: the model is rewarded for reproducing what was to be removed"
         + (", and the caller's batch is changed" if written.entry in _handed_over(bench) else ""),
@@ -87,7 +89,7 @@ def _writings(bench: Bench) -> Iterator[_Written]:
             drawn = any(m in flow.random for o in operands[1:] for m in (o, *flow.ancestors(o)))
             if entry is None or not drawn or place is None or (entry not in inputs and _is_bound_anew(bench, place)):
                 continue
-            if (names := _two_names(bench, change, place)) is not None:
+            if (names := _two_names(bench, change, place, fact)) is not None:
                 yield _Written(fact, change, entry, *names)
         yield from _put_in_place(bench, fact)
 
@@ -103,7 +105,7 @@ def _put_in_place(bench: Bench, fact: ReconFact) -> Iterator[_Written]:
     here = _statements(function, place.line) if function is not None else []
     put = here[-1] if here else None
     items = [t for t in put.targets if isinstance(t, ast.Subscript) and not _is_part(t.slice)] if isinstance(put, ast.Assign) else []
-    if len(entries) == 1 and items and (names := _two_names(bench, target, place)) is not None:
+    if len(entries) == 1 and items and (names := _two_names(bench, target, place, fact)) is not None:
         yield _Written(fact, target, entries[0], *names, listed=True)
 
 
@@ -139,7 +141,7 @@ def _is_same_tensor(entry: fx.Node, change: fx.Node) -> bool:
     return mine is other or ((key := storage_of(other)) is not None and key == storage_of(mine))
 
 
-def _two_names(bench: Bench, change: fx.Node, place: Span) -> tuple[str, str] | None:
+def _two_names(bench: Bench, change: fx.Node, place: Span, fact: ReconFact) -> tuple[str, str] | None:
     """The name that is written to, and the name that it stands for: `noisy = x`, both in one function, the second one read later; or
     `noisy = corrupt(x)`, where the function writes into what it was handed."""
     function = _around(bench, place)
@@ -155,28 +157,51 @@ def _two_names(bench: Bench, change: fx.Node, place: Span) -> tuple[str, str] | 
     callers = [at for at in way[1:] if (at.file, at.line) != (place.file, place.line)]
     position = next((k for k, a in enumerate(function.args.args) if a.arg == (stands_for or written)), None)
     alias = written if stands_for is not None and stands_for != written else None
-    return _handed(bench, function, position, callers, alias) if position is not None else None
+    met = bench.model.where(fact.pair.meet)
+    compares = _around(bench, met) if met is not None else None
+    return _handed(bench, function, position, callers, alias, compares) if position is not None else None
 
 
-def _handed(bench: Bench, function: ast.FunctionDef, position: int, way: Sequence[Span], alias: str | None) -> tuple[str, str] | None:
+def _handed(
+    bench: Bench, function: ast.FunctionDef, position: int, way: Sequence[Span], alias: str | None, compares: ast.FunctionDef | None
+) -> tuple[str, str] | None:
     """What the value is called that a parameter is, by a caller that reads it again under that name; and the name that was written to,
-    `alias` within the function, else what the caller calls the result."""
+    `alias` within the function, else what the caller calls the result.
+
+    A caller that gives the result the name of what it handed over (`x = self.corrupt(x)`) knows the one tensor only; further out, where
+    the two are compared, the name stands for the data.
+    """
+    bound_anew = False
     for k, caller in enumerate(way):
         outer = _around(bench, caller)
         statement = next(iter(_statements(outer, caller.line)[-1:]), None) if outer is not None else None
         if outer is None or statement is None or (call := _call_of(statement, function)) is None:
             return None
         source = _argument(call, function, position)
-        alias = alias or (_named(statement.targets[0]) if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None)
+        alias = alias or _bound_to(statement, call)
         if source is None or alias is None:
             return None
         if _read_next(outer, source, statement.end_lineno or statement.lineno):
-            return (alias, source) if alias != source else None
+            if alias != source or (bound_anew and outer is compares):
+                return alias, source
+            if bound_anew:
+                return None
+            bound_anew = True
         position = next((j for j, a in enumerate(outer.args.args) if a.arg == source), -1)
         if position < 0 or k > _CALLERS:
             return None
         function = outer
     return None
+
+
+def _bound_to(statement: ast.stmt, call: ast.Call) -> str | None:
+    """The name that an assignment gives a call's result, also as one of several: `words, target = self.drop(tokens), tokens`."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return None
+    target, value = statement.targets[0], statement.value
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        return next((_named(t) for t, v in zip(target.elts, value.elts, strict=True) if v is call), None)
+    return _named(target)
 
 
 def _call_of(statement: ast.stmt, function: ast.FunctionDef) -> ast.Call | None:
