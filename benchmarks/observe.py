@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-OBSERVED = re.compile(r"the loss is what (?P<place>.+?:\d+) calls backward\(\) on")
+OBSERVED = re.compile(r"the loss is what (?P<place>.+?:\d+) (?:calls backward\(\) on|differentiates)")
 SETUP = "VAE00"
 GIGABYTE = 1 << 30
 

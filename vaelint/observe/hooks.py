@@ -14,6 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from vaelint.observe.alone import running_alone
 from vaelint.observe.aside import aside
+from vaelint.observe.handed_gradients import handed_gradients
 from vaelint.observe.loaders import loaders_watched
 from vaelint.observe.logged import logs_watched, note_logged
 from vaelint.observe.seen import Asked, held_by
@@ -44,6 +45,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
         enter(noting_schedules(session.spans, session.schedules))
         enter(loaders_watched(session))
         enter(_backward(session))
+        enter(handed_gradients(session))
         enter(_scalers(session))
         enter(logs_watched(session))
         enter(_clearing(session))

@@ -28,6 +28,7 @@ class Backward:
     by: str = ""  # the library that calls it for the script
     given: torch.Tensor | None = None  # the gradient that it was given for what is no single number
     call: int = 0  # which of the iteration's calls it is: one may be on several tensors
+    returns: bool = False  # `autograd.grad`, whose results the script hands to its optimizers
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Asked:
     keeps: bool = False  # retain_graph or create_graph
     given: Any = None  # gradients of what is no single number
     inputs: Any = None  # the tensors that are to get a gradient; None for all
+    returns: bool = False  # whether the gradients are given back, and put nowhere
 
     @classmethod
     def by(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Asked:

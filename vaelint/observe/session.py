@@ -159,7 +159,8 @@ class Session(Scaling, Says):
         passed, call = self.watch.passing(tensors, meant, asked, frame), self.watch.calls_so_far - 1
         for tensor, gradient, loss in zip(tensors, gradients, meant, strict=True):
             own = gradient if tensor.numel() != 1 else None
-            self.watch.backwards.append(Backward(loss, stack[0] if stack else None, asked.keeps, self.spans.library(frame), own, call))
+            place, by = stack[0] if stack else None, self.spans.library(frame)
+            self.watch.backwards.append(Backward(loss, place, asked.keeps, by, own, call, asked.returns))
         if self.watch.finished:
             self.watch.is_over()
         return passed

@@ -165,7 +165,9 @@ class Watch(Entering):
                 chosen = set(map(id, asked.inputs))
                 leaves = [t for t in leaves if id(t) in chosen]
             self._variables = {code: (dict(f.f_locals), f.f_globals) for code, f in (self.spans.frames or {}).items()}
-            number = self.updates.begin("backward", meant, asked.given, asked.keeps, leaves, self.spans.stack(frame))
+            number = self.updates.begin(
+                "grad" if asked.returns else "backward", meant, asked.given, asked.keeps, leaves, self.spans.stack(frame)
+            )
             return lambda: self._passed(number, roots, leaves)
 
     def _passed(self, number: int, roots: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor]) -> None:
