@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from vaelint.observe.alone import running_alone
 from vaelint.observe.aside import aside
-from vaelint.observe.handed_gradients import handed_gradients
+from vaelint.observe.iterations.handed_gradients import handed_gradients
 from vaelint.observe.loaders import loaders_watched
 from vaelint.observe.logged import logs_watched, note_logged
 from vaelint.observe.seen import Asked, held_by

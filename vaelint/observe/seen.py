@@ -30,6 +30,11 @@ class Backward:
     call: int = 0  # which of the iteration's calls it is: one may be on several tensors
     returns: bool = False  # `autograd.grad`, whose results the script hands to its optimizers
 
+    @property
+    def does(self) -> str:
+        """What is done to the loss, in words."""
+        return "differentiates" if self.returns else "calls backward() on"
+
 
 @dataclass(frozen=True)
 class Asked:

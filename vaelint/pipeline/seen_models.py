@@ -116,7 +116,7 @@ def _model_of(
     held = frozenset(_held(first, optimizers))
     beside, own_goal = _beside(first, goal, own), Minimised(loss, held, _calls(first, goal))
     known = list({id(o): o for o in (*optimizers, *(o.made for o in session.optimizers))}.values())
-    code = _made_for(backward, loss) if backward.by else f"what {where} {'differentiates' if backward.returns else 'calls backward() on'}"
+    code = _made_for(backward, loss) if backward.by else f"what {where} {backward.does}"
     step = ObservedStep(
         code, first.record, first, own_goal, [(o, _place_of(o, session)) for o in known],
         _of_others(first, loss, [one.loss for one in beside]), own, other.record if other is not None else None, beside,
