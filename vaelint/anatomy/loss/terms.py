@@ -13,6 +13,7 @@ from vaelint.anatomy.loss.addends.masked_addends import picks_rows
 from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.factors_of_one import costs_of_one, is_baseline, is_own_variable
 from vaelint.anatomy.loss.whole_expression import core_of
+from vaelint.anatomy.posterior.products import multiplies_learned
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
 from vaelint.late import dataclass
@@ -157,7 +158,7 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     heads = {h for s in sites for h in s.heads}
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
-    decoding = {n for n in layered if _product_with_learned(n, flow) or _product_of_decoded(n, layered, flow)}
+    decoding = {n for n in layered if multiplies_learned(n, flow) or _product_of_decoded(n, layered, flow)}
     wholes = _taken_from(heads, flow)
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
@@ -306,16 +307,11 @@ def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.No
         n
         for n in below
         if n not in starts
-        and (ops.uses_parameter(n) or _product_with_learned(n, flow))
+        and (ops.uses_parameter(n) or multiplies_learned(n, flow))
         and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n))
         and not _bare_parameter_arithmetic(n)
     ]
     return flow.descendants(*layers) if layers else set()
-
-
-def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
-    """A product with something made of parameters alone: topic words, a normalised weight."""
-    return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
 
 
 def _product_of_decoded(node: fx.Node, layered: set[fx.Node], flow: Flow) -> bool:

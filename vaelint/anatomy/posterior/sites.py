@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import fx
 
 from vaelint.anatomy.posterior.no_codes import covers_lookup, is_uniform
+from vaelint.anatomy.posterior.products import multiplies_learned
 from vaelint.core.reach import ends
 from vaelint.late import dataclass
 from vaelint.record import ops
@@ -374,11 +375,6 @@ def _is_output(node: fx.Node, flow: Flow) -> bool:
 
 def _decoded(site: Site, flow: Flow) -> bool:
     return any(ops.uses_parameter(n) or multiplies_learned(n, flow) for n in flow.descendants(site.z) if n is not site.z)
-
-
-def multiplies_learned(node: fx.Node, flow: Flow) -> bool:
-    """A product with something made of parameters alone: topic words, loadings that are kept positive."""
-    return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
 
 
 def is_draw_of_data(site: Site, drawn: Iterable[Site], flow: Flow) -> bool:

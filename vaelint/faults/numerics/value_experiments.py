@@ -190,7 +190,7 @@ def log_of_zero(trial: Trial, claim: LogOfZero) -> Verdict:
     """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""
     node: fx.Node = claim.node
     raw = [n for n in _free_outputs(trial, node) if n.op == "call_function" and n is not node and trial.has(n)]
-    if not raw:
+    if not raw and not any(ops.op(n) in ops.PRODUCT for n in raw_outputs(node, trial.model.flow)):
         raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
     raw = [n for n in raw if trial.value(n).is_floating_point()]  # a mask is no layer's output
     if not raw:

@@ -16,7 +16,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.noise import standard_deviation
-from vaelint.anatomy.posterior.sites import multiplies_learned
+from vaelint.anatomy.posterior.products import multiplies_learned
 from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
