@@ -200,13 +200,21 @@ class _Told:
 
     def values(self, init: dict[str, Any]) -> dict[str, Any]:
         """The numbers that names hold in its constructor."""
-        known = constants(ast.parse(source_of_file(self.loaded.file)))
-        return {**known, **(defaults_of(self.node) if self.node is not None else {}), **init}
+        return {**self._globals(), **self._own(init)}
 
     def texts(self, init: dict[str, Any], alone: bool = False) -> list[str]:
-        """Its first input, as it may be; `alone`: with the sizes that the code says."""
+        """Its first input, as it may be; `alone`: with the sizes that the code says. A length among the file's constants may be that of
+        anything (`sequence_length = 16  # notes of a bar`): it is tried, and says nothing."""
         values = self.values(init)
-        return shapes(first_layers(self.node, self.nodes, values) if self.node is not None else [], values, self.usage, alone)
+        layers = first_layers(self.node, self.nodes, values) if self.node is not None else []
+        lengths = {k for k in self._globals() if Means.STEPS in meanings(k)} - set(self._own(init)) if alone else set[str]()
+        return shapes(layers, {k: v for k, v in values.items() if k not in lengths}, self.usage, alone)
+
+    def _own(self, init: dict[str, Any]) -> dict[str, Any]:
+        return {**(defaults_of(self.node) if self.node is not None else {}), **init}
+
+    def _globals(self) -> dict[str, Any]:
+        return constants(ast.parse(source_of_file(self.loaded.file)))
 
     def ways(self) -> Iterator[_Way]:
         """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""

@@ -83,6 +83,9 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
     os.environ.update(request.environment)
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
+    command = request.run
+    if file.suffix == ".ipynb":  # Jupyter starts each notebook in its own folder
+        home, command = file.parent, (file.name, *request.run[1:])
     spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot, further=True)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
@@ -107,7 +110,7 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
             stack.enter_context(reading_blanks(blanks, session.say_here, spans.is_user))
         stack.enter_context(noting_usage(session.usage))
         stack.enter_context(late_dynamo())
-        error = observe(session, lambda: run_script(request.run, session.say))
+        error = observe(session, lambda: run_script(command, session.say))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {_rounded(request.timeout):g} s was over")
     if held is not None:
