@@ -200,21 +200,17 @@ class _Told:
 
     def values(self, init: dict[str, Any]) -> dict[str, Any]:
         """The numbers that names hold in its constructor."""
-        return {**self._globals(), **self._own(init)}
+        return {**constants(ast.parse(source_of_file(self.loaded.file))), **self._own(init)}
 
     def texts(self, init: dict[str, Any], alone: bool = False) -> list[str]:
-        """Its first input, as it may be; `alone`: with the sizes that the code says. A length among the file's constants may be that of
-        anything (`sequence_length = 16  # notes of a bar`): it is tried, and says nothing."""
+        """Its first input, as it may be; `alone`: with the sizes that the code says. A constant that is called a length may be anything's."""
         values = self.values(init)
         layers = first_layers(self.node, self.nodes, values) if self.node is not None else []
-        lengths = {k for k in self._globals() if Means.STEPS in meanings(k)} - set(self._own(init)) if alone else set[str]()
-        return shapes(layers, {k: v for k, v in values.items() if k not in lengths}, self.usage, alone)
+        said = {k: v for k, v in values.items() if not alone or k in self._own(init) or Means.STEPS not in meanings(k)}
+        return shapes(layers, said, self.usage, alone)
 
     def _own(self, init: dict[str, Any]) -> dict[str, Any]:
         return {**(defaults_of(self.node) if self.node is not None else {}), **init}
-
-    def _globals(self) -> dict[str, Any]:
-        return constants(ast.parse(source_of_file(self.loaded.file)))
 
     def ways(self) -> Iterator[_Way]:
         """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""

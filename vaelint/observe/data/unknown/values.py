@@ -46,7 +46,7 @@ def _sparse_kind() -> Any:
     """The type of an array that is asked for its dense form, as those of scipy.sparse and sparse are."""
     import numpy
 
-    class MadeSparse(numpy.ndarray):  # type: ignore[misc]
+    class MadeSparse(numpy.ndarray):
         """Holds all its zeros, and gives what sparse arrays give."""
 
         def todense(self) -> Any:
