@@ -203,7 +203,7 @@ class _Told:
         return {**constants(ast.parse(source_of_file(self.loaded.file))), **self._own(init)}
 
     def texts(self, init: dict[str, Any], alone: bool = False) -> list[str]:
-        """Its first input, as it may be; `alone`: with the sizes that the code says. A constant that is called a length may be anything's."""
+        """Its first input, as it may be; `alone`: with the sizes that the code says. A constant called a length may be anything's."""
         values = self.values(init)
         layers = first_layers(self.node, self.nodes, values) if self.node is not None else []
         said = {k: v for k, v in values.items() if not alone or k in self._own(init) or Means.STEPS not in meanings(k)}

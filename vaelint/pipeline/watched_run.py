@@ -79,13 +79,9 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
     wishes = wishes if wishes is not None else Wishes(other=request.other_sizes)
     started = time.perf_counter()
     emit({"kind": "stage", "stage": "run"})
-    home, here = Path(request.folder or "."), Path.cwd()
+    here = Path.cwd()
     os.environ.update(request.environment)
-    with contextlib.chdir(home):
-        file = Path(file_of(request.run)).absolute()
-    command = request.run
-    if file.suffix == ".ipynb":  # Jupyter starts each notebook in its own folder
-        home, command = file.parent, (file.name, *request.run[1:])
+    file, home, command = _started(request)
     spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot, further=True)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
@@ -121,6 +117,14 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         wishes.learned = learn(error, wishes)
     _raise_if_out(session, error, request, memory)
     return results_of(session, error, request, emit, time.perf_counter() - started)
+
+
+def _started(request: Request) -> tuple[Path, Path, Sequence[str]]:
+    """The file that is run, the folder it starts in, and the command there. Jupyter starts each notebook in its own folder."""
+    home = Path(request.folder or ".")
+    with contextlib.chdir(home):
+        file = Path(file_of(request.run)).absolute()
+    return (file, file.parent, (file.name, *request.run[1:])) if file.suffix == ".ipynb" else (file, home, request.run)
 
 
 def _stand_in(stack: contextlib.ExitStack, session: Session) -> None:
