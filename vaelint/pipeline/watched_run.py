@@ -84,6 +84,9 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
     file, home, command = _started(request)
     spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot, further=True)
+    for name, value in wishes.variables.items() if request.data != "real" else ():
+        os.environ[name] = value
+        session.say(f"the environment variable {name} is not set: {value!r} was made up")
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
