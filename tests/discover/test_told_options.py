@@ -89,3 +89,10 @@ def test_a_line_of_options_goes_on_with_the_command_before_it() -> None:
 def test_options_that_a_shell_fills_in_are_left_out() -> None:
     text = 'python train.py --train true --data=$HOME/corpus --out "${OUT}/a" --codes=4 "$@"\npython $SCRIPT --codes 4\n'
     assert list(commands_in(text)) == [["train.py", "--train", "true", "--codes=4"]]
+
+
+def test_a_place_that_must_be_told_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = 'import argparse\nimport torch\np = argparse.ArgumentParser()\np.add_argument("output_path", type=str)\np.parse_args()\n'
+    (tmp_path / "train.py").write_text(text + "torch.zeros(1).backward()\n")
+    assert entries(tmp_path, tmp_path)[0].words == ("train.py", "output_path")
