@@ -147,7 +147,8 @@ def test_a_folder_without_a_vae_is_no_success(tmp_path: Path) -> None:
     for words in (["discover"], ["check", "."]):
         done = _run(tmp_path, *words)
         assert done.returncode == 2
-        assert "no VAE is found in .: 0 Python files read; 1 could not be read: broken.py" in done.stderr
+        assert "no VAE is found in .: 0 Python files read; 1 could not be read: broken.py (SyntaxError: " in done.stderr
+        assert "<unknown>" not in done.stderr and "(line 1))" in done.stderr
     assert _run(tmp_path, "discover", "nowhere").returncode == 2
 
 

@@ -28,6 +28,7 @@ SHOWN = {
         "both parts come from one head": "systems/ok_vq_learned_gates.py",
     },
     "VAE306": {
+        "one of several views of the same data, which are drawn by the same code": "systems/ok_one_of_two_augmented_views.py",
         "noise on a part of the data, the same for all samples": "systems/ok_some_columns_jittered_in_a_copy.py",
         "jitter beside a turn that was drawn": "systems/ok_clouds_turned_and_jittered.py",
         "a draw whose posterior is not known": "vae211_posterior_not_used/bad__noise.py",
@@ -44,8 +45,8 @@ SHOWN = {
         "likelihood and KL are one expression": "vae422_importance_weights_inverted/good.py",
         "another term sees the latent": "systems/ok_steps_stacked_for_kl.py",
         "its heads are trained by another way than the draw": "vae207_not_reparameterized/good__wake_sleep.py",
-        "the step holds what makes its heads": "systems/ok_dreams_look_like_data_to_a_held_encoder.py",
         "the loss has no gradient in its draw, and trains what makes its heads": "systems/ok_wake_and_sleep_in_one_sum.py",
+        "the step holds what makes its heads": "systems/ok_dreams_look_like_data_to_a_held_encoder.py",
     },
     "VAE701": {
         "a log or root of the data alone": "vae306_wrong_target/good__another_sample.py",

@@ -138,7 +138,8 @@ def _list(values: Iterable[str]) -> str:
 
 def nothing(found: Found, root: str) -> NothingFound:
     """The error for a folder in which no VAE is found."""
-    unread = f"; {len(found.unread)} could not be read: {', '.join(f for f, _ in found.unread[:3])}" if found.unread else ""
+    said = ", ".join(f"{file} ({why})" for file, why in found.unread[:3])
+    unread = f"; {len(found.unread)} could not be read: {said}" if found.unread else ""
     known, type_this = why_none(Path(root)) if Path(root).is_dir() else ("", "")
     return NothingFound(
         f"no VAE is found in {root}: {found.files} Python file{'s' * (found.files != 1)} read{unread}{f'; {known}' if known else ''}",

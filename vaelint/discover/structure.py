@@ -71,7 +71,7 @@ def find(root: Path) -> Found:
                 warnings.simplefilter("ignore")
                 tree = _tree(path)
         except (OSError, SyntaxError, ValueError) as error:
-            found.unread.append((_shown(path), f"{type(error).__name__}: {error}"))
+            found.unread.append((_shown(path), f"{type(error).__name__}: {error}".replace("(<unknown>, ", "(")))
             continue
         if tree is None:
             continue

@@ -84,9 +84,7 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
     file, home, command = _started(request)
     spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot, further=True)
-    for name, value in wishes.variables.items() if request.data != "real" else ():
-        os.environ[name] = value
-        session.say(f"the environment variable {name} is not set: {value!r} was made up")
+    _set_variables(wishes, session, request)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
@@ -97,7 +95,7 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         if absent is not None and held is not None:
             stack.enter_context(public_downloads(session.say_here))
         stack.enter_context(torchvision_data(request.data, session.say_here, spans.is_user))
-        stack.enter_context(library_data(request.data, session.say_here, spans.is_user))
+        stack.enter_context(library_data(request.data, session.say_here, spans.is_user, wishes))
         stack.enter_context(config_packages(session.say_here, spans.is_user))
         stack.enter_context(keras_on_torch(session.say, trains=True))
         stack.enter_context(contextlib.chdir(home))
@@ -128,6 +126,13 @@ def _started(request: Request) -> tuple[Path, Path, Sequence[str]]:
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
     return (file, file.parent, (file.name, *request.run[1:])) if file.suffix == ".ipynb" else (file, home, request.run)
+
+
+def _set_variables(wishes: Wishes, session: Session, request: Request) -> None:
+    """Variables of the environment that the script wants, which an earlier run told."""
+    for name, value in wishes.variables.items() if request.data != "real" else ():
+        os.environ[name] = value
+        session.say(f"the environment variable {name} is not set: {value!r} was made up")
 
 
 def _stand_in(stack: contextlib.ExitStack, session: Session) -> None:

@@ -171,8 +171,13 @@ def _is_of_the_kl(model: Model, live: set[fx.Node]) -> bool:
     whose other view of a sample is held to this one."""
     of_kl = {n for k in model.kls for leaf in k.term.leaves for n in model.flow.ancestors(leaf.node)}
     encoding = model.flow.ancestors(*(h for s in model.sites for h in s.heads))
-    learned = {n for n in live if n.meta.get("parameter")}
-    return learned <= of_kl and not learned <= encoding
+    learned, of_data = _parameters(live), _parameters(live & model.flow.data)
+    return learned <= _parameters(of_kl) and not (of_data and of_data <= _parameters(encoding))
+
+
+def _parameters(nodes: set[fx.Node]) -> set[str]:
+    """The parameters that layers among the nodes read."""
+    return {str(i.target) for n in nodes for i in (n, *n.all_input_nodes) if i.op == "get_attr" and i.meta.get("parameter")}
 
 
 def _is_critics(model: Model, leaf: Leaf) -> bool:
@@ -251,7 +256,8 @@ def _live(node: fx.Node) -> set[fx.Node]:
     """What gradients of a value reach: its ancestors, no further than where they are cut."""
 
     def passes(n: fx.Node) -> bool:
-        return bool(n.meta.get("grad") or n.meta.get("parameter"))
+        parts = n.op == "call_function" and not isinstance(n.meta.get("val"), torch.Tensor)  # as of `chunk`
+        return bool(n.meta.get("grad") or n.meta.get("parameter")) or parts
 
     cut = ("detach", "data")
     starts = [node] if passes(node) else []

@@ -111,8 +111,8 @@ def _held_in_this_turn(model: Model, site: Site) -> bool:
 
 POSTERIORS = (
     ("its heads are trained by another way than the draw", _moved),
-    ("the step holds what makes its heads", _held_in_this_turn),
     ("the loss has no gradient in its draw, and trains what makes its heads", _not_pulled),
+    ("the step holds what makes its heads", _held_in_this_turn),
 )
 """What keeps the rule silent about a loss without a KL, and about one of its posteriors."""
 

@@ -9,9 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,11 +19,12 @@ from vaelint.observe.data import tensorflow_sets, torchaudio
 from vaelint.observe.data.after_import import Change, changed_when_imported
 from vaelint.observe.data.graphs.graph_sets import graph_sets
 from vaelint.observe.data.graphs.graph_stand_in import graph_modules
+from vaelint.observe.data.hub.hub_sets import hub_sets
 from vaelint.observe.data.images import pillow
-from vaelint.observe.data.known import KNOWN
-from vaelint.observe.data.pictures import as_picture, drawn
+from vaelint.observe.data.pictures import drawn
 from vaelint.observe.data.stand_ins import stood_in
 from vaelint.observe.data.stood_in import instead_of, where_absent
+from vaelint.observe.data.unknown.wishes import Wishes
 
 Note = Callable[[str], None]
 
@@ -180,54 +179,6 @@ def _sklearn(note: Note, data: str) -> dict[str, Change]:
     return {"sklearn.datasets": changed}
 
 
-# --- Hugging Face --------------------------------------------------------------------------------------------------------
-
-_HUB = {
-    "mnist": ("MNIST", "label"), "fashion_mnist": ("FashionMNIST", "label"), "fashion-mnist": ("FashionMNIST", "label"),
-    "cifar10": ("CIFAR10", "label"), "cifar100": ("CIFAR100", "fine_label"), "svhn": ("SVHN", "label"), "celeba": ("CelebA", "celeb_id"),
-    "celeba-faces": ("CelebA", ""),
-}  # fmt: skip
-_TEXTS = {"wikitext": "text", "ptb_text_only": "sentence", "imdb": "text", "ag_news": "text", "yelp_polarity": "text", "snli": "premise"}
-_ROWS = 512  # that are made up: each is an object of its own
-
-
-def _hub(note: Note, data: str) -> dict[str, Change]:
-    def changed(module: Any) -> None:
-        def made(path: str, name: Any = None, *_: Any, split: Any = None, **__: Any) -> Any:
-            short = path.rpartition("/")[2].lower()
-            if short in _HUB:
-                known = KNOWN[_HUB[short][0]]
-                pool = [as_picture(image) for image in drawn(_ROWS, known.height, known.width, known.channels, seed=_ROWS)]
-                key = "img" if short.startswith("cifar") else "image"
-                columns = {key: pool, **({_HUB[short][1]: _labels(_ROWS, max(len(known.classes), 1)).tolist()} if _HUB[short][1] else {})}
-                features = {"features": module.Features({key: module.Image(), **{k: module.Value("int64") for k in columns if k != key}})}
-                said = f"images of {known.channels}x{known.height}x{known.width}"
-            elif short in _TEXTS:
-                columns, features, said = {_TEXTS[short]: _sentences(_ROWS), "label": _labels(_ROWS, 2).tolist()}, {}, "texts"
-            else:
-                raise FileNotFoundError(2, "the hub cannot be reached, and this data set is not known", path)
-            note(instead_of(f"the hub's {path}", f"{_ROWS} {said}"))
-            splits = {k: module.Dataset.from_dict(columns, **features) for k in ("train", "validation", "test")}
-            return module.DatasetDict(splits) if split is None else splits[str(split).partition("[")[0].partition("+")[0]]
-
-        if hasattr(module, "load_dataset"):  # else a package of the repository has that name
-            module.load_dataset = _of_files(module.load_dataset, where_absent(module.load_dataset, made, data))
-
-    return {"datasets": changed}
-
-
-def _of_files(original: Callable[..., Any], of_hub: Callable[..., Any]) -> Callable[..., Any]:
-    """Files of one's own are loaded as they are, past the library's cache, where nothing may be written."""
-
-    def load(path: str, *args: Any, **kwargs: Any) -> Any:
-        told = "/" not in path and (kwargs.get("data_files") is not None or kwargs.get("data_dir") is not None)
-        if not told and not Path(path).exists():
-            return of_hub(path, *args, **kwargs)
-        return original(path, *args, **{**kwargs, "cache_dir": tempfile.mkdtemp()})
-
-    return load
-
-
 # --- Pyro ----------------------------------------------------------------------------------------------------------------
 
 _CHORALES, _NOTES = {"train": 229, "valid": 76, "test": 77}, 88  # J. S. Bach's, as Boulanger-Lewandowski et al. (2012) split them
@@ -261,15 +212,16 @@ def _pyro(note: Note, data: str) -> dict[str, Change]:
 
 
 @contextlib.contextmanager
-def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file: True) -> Iterator[None]:
+def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file: True, wishes: Wishes | None = None) -> Iterator[None]:
     """Within the block these libraries' data sets are made up where they are not there (`auto`), or always (`made-up`).
 
-    Those of a Keras that is not installed are there for the files that are the script's `own`.
+    Those of a Keras that is not installed are there for the files that are the script's `own`. `wishes`: what is known of unknown sets.
     """
     if data == "real":
         yield
         return
-    changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **torchaudio.changes(note, data), **graph_sets(note, data)}
+    changes: dict[str, Change] = {**_sklearn(note, data), **torchaudio.changes(note, data), **graph_sets(note, data)}
+    changes |= hub_sets(note, data, wishes or Wishes())
     changes |= _pyro(note, data)
     absent: dict[str, ModuleType] = {}
     for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):

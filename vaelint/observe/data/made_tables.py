@@ -17,7 +17,7 @@ TABLES = (".csv", ".tsv")
 TEXTS = (".txt",)
 ROWS = 300
 _MORE = 8  # columns beside those that the code names
-_KEY = re.compile(r"""[\w)\]]\[\s*["']([^"'\n]{1,40})["']\s*\]""")
+_KEY = re.compile(r"""(?<=[\w)\]])\[\s*["']([^"'\n]{1,40})["']\s*\]""")
 _LIST = re.compile(
     r"""(?:(?:\w*(?:columns?|cols|names|features|labels|drop|exclude\w*)\s*[=(]\s*|[\w)]\[|\.drop\(\s*(?:columns=)?)\[)([^\[\]]*)\]"""
 )
@@ -26,10 +26,10 @@ _VOCABULARY = re.compile(r"vocab|dictionary|word_?list", re.IGNORECASE)
 _MARK = re.compile(r"""["'](<\w+>|\[[A-Z]+\])["']""")
 _COMMENT = re.compile(r"#[^\n]*")
 _NO_HEADER = re.compile(r"header\s*=\s*None")
-_LABEL = re.compile(r"label|class|target|category|outcome|diagnosis|fraud|(?:^|_)is_|^is[A-Z]|^y$", re.IGNORECASE)
+LABEL = re.compile(r"label|class|target|category|outcome|diagnosis|fraud|(?:^|_)is_|^is[A-Z]|^y$", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:^|_)ids?$|[a-z]Ids?$|^(?:user|item|movie)(?:id)?$|^ts$|timestamp", re.IGNORECASE)
 _DATE = re.compile(r"date|^time$|^day$", re.IGNORECASE)
-_WORDS = re.compile(r"text|sentence|review|comment|message|title|caption", re.IGNORECASE)
+WORDS = re.compile(r"text|sentence|review|comment|message|title|caption", re.IGNORECASE)
 
 
 def made_table(code: str, between: str, *, other: bool = False, wishes: Wishes | None = None) -> tuple[str, str]:
@@ -38,8 +38,7 @@ def made_table(code: str, between: str, *, other: bool = False, wishes: Wishes |
     `other`: with another number of columns, for what must hold with both. `wishes`: what an earlier run wanted.
     """
     code = _COMMENT.sub("", code)
-    named = [*_KEY.findall(code), *(name for names in _LIST.findall(code) for name in _QUOTED.findall(names))]
-    named = list(dict.fromkeys([*named, *(wishes.columns if wishes is not None else ())]))
+    named = list(dict.fromkeys([*named_columns(code), *(wishes.columns if wishes is not None else ())]))
     more, words = (wishes.more, frozenset(wishes.words)) if wishes is not None else (0, frozenset[str]())
     count = _MORE + (more or (4 if other else 0))
     named = named[: len(named) + min(count, 0)]
@@ -50,6 +49,13 @@ def made_table(code: str, between: str, *, other: bool = False, wishes: Wishes |
     ]
     head = [] if _NO_HEADER.search(code) else [between.join(name.replace(between, " ") for name in columns)]
     return "\n".join([*head, *rows]) + "\n", f"{ROWS} rows of {len(columns)} columns"
+
+
+def named_columns(code: str) -> list[str]:
+    """What the code looks up by a name, and its lists of names: columns of its tables are among them."""
+    code = _COMMENT.sub("", code)
+    named = [*_KEY.findall(code), *(name for names in _LIST.findall(code) for name in _QUOTED.findall(names))]
+    return list(dict.fromkeys(named))
 
 
 def made_text(path: str, code: str) -> tuple[str, str]:
@@ -70,9 +76,9 @@ def _numbers(columns: int) -> list[list[float]]:
 
 
 def _cell(column: str, row: int, value: float) -> str:
-    if _WORDS.search(column):
+    if WORDS.search(column):
         return sentence(row)
-    if _LABEL.search(column):
+    if LABEL.search(column):
         return str(row % 2)
     if _NUMBER.search(column):
         return str(row * 7 % 50 + 1)

@@ -116,9 +116,14 @@ def _sentences(file: Any) -> str:
     return "2000 sentences"
 
 
-def _molecules(file: Any) -> str:
+def molecule(number: int) -> str:
+    """A made-up molecule as SMILES; another one for most numbers."""
     parts = ("C", "CC", "O", "N", "C(=O)", "c1ccccc1", "S", "CN", "C#N", "F")
-    texts = ["".join(parts[(i * 3 + j * (i % 7 + 1)) % len(parts)] for j in range(3 + i % 9)) for i in range(1000)]
+    return "".join(parts[(number * 3 + j * (number % 7 + 1)) % len(parts)] for j in range(3 + number % 9))
+
+
+def _molecules(file: Any) -> str:
+    texts = [molecule(i) for i in range(1000)]
     rows = [f"{text},{i % 50 / 10 - 1:.2f},{i % 90 / 100:.2f},{1 + i % 60 / 10:.2f}" for i, text in enumerate(texts)]
     file.write(("smiles,logP,qed,SAS\n" + "\n".join(rows) + "\n").encode())
     return "1000 molecules with logP, qed and SAS"

@@ -30,7 +30,7 @@ class Mirror:
         self._below = None if below is None else tuple(os.path.join(os.path.abspath(folder), "") for folder in below)
         self._gone: set[str] = set()
         self._pointers: set[str] = set()
-        self._real: dict[str, Any] = {n: getattr(os, n) for n in (*_ONE, *_TWO, *_LOOKS, "open")}
+        self._real: dict[str, Any] = {n: getattr(os, n) for n in (*_ONE, *_TWO, *_LOOKS, "open", "chdir")}
         self._open = builtins.open
         self.absent: Absent | None = None  # makes what is read and is not there
 
@@ -44,6 +44,8 @@ class Mirror:
             text = os.path.abspath(os.fsdecode(path))
         except (TypeError, ValueError):
             return None
+        if text.startswith(self._root + os.sep):  # of a script that works in a folder which it made itself
+            text = text[len(self._root) :]
         free = text.startswith((self.scratch + os.sep, *_FREE)) or text == self.scratch
         return None if free or (self._below is not None and not text.startswith(self._below)) else text
 
@@ -69,7 +71,7 @@ class Mirror:
             return self._twin(own)
         if own in self._gone:
             raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
-        return path
+        return own if os.path.abspath(os.fsdecode(path)).startswith(self._root + os.sep) else path
 
     def _made(self, path: Any, does: str = "read") -> None:
         """What is read and is not there is made in the mirror, where it is known what it is."""
@@ -142,6 +144,10 @@ class Mirror:
         if own is not None and self._there(own):
             raise FileExistsError(17, "File exists", os.fsdecode(path))
         self._real["mkdir"](self.writing(path, what=MAKES), *args, **kwargs)
+
+    def chdir(self, path: Any) -> None:
+        """`os.chdir`: a folder that the script made is in the mirror, and what lies beside it is still found from there."""
+        self._real["chdir"](self.reading(path))
 
     def remove(self, name: str) -> Callable[..., None]:
         """`os.remove`, `os.unlink`, `os.rmdir`."""
@@ -238,6 +244,7 @@ def files_held_back(mirror: Mirror) -> Iterator[None]:
     """Within the block Python's ways to files lead to the mirror."""
     instead: list[tuple[Any, str, Any]] = [
         (builtins, "open", mirror.open), (io, "open", mirror.open), (os, "open", mirror.os_open), (os, "mkdir", mirror.mkdir),
+        (os, "chdir", mirror.chdir),
         (shutil, "rmtree", mirror.rmtree),
         *((os, n, mirror.remove(n)) for n in ("remove", "unlink", "rmdir")),
         *((os, n, mirror.changed(n)) for n in ("chmod", "utime", "truncate")),
