@@ -15,9 +15,10 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.discover import proposals
 from vaelint.discover.entries import Entry
 from vaelint.discover.folders import Crew, _tried, _unseen
-from vaelint.discover.observing import News, Tried, _next, _worth
+from vaelint.discover.observing import News, Tried, _depth, _next, _worth
 from vaelint.discover.proposals import Proposal
 from vaelint.discover.structure import Found, find
+from vaelint.loading.placeholder import installing
 from vaelint.observe.data.absent_files import _name
 from vaelint.observe.data.image_sets import made_up
 from vaelint.observe.data.known import KNOWN
@@ -80,6 +81,18 @@ def test_what_keeps_a_training_from_being_observed_is_said_of_its_model(tmp_path
         return
     assert said.help == "put a.csv there" and said.notes == (f"{unseen[0]} may train it, and was not observed: it reads a.csv",)
     assert [row["help"] for row in result.incomplete] == ["put a.csv there", "--device none"][: len(result.incomplete)]
+
+
+def test_a_package_that_is_not_there_comes_first(tmp_path: Path) -> None:
+    finding = Finding("VAE001", "cannot-import", Severity.ERROR, "it needs scvi", Span("zoo.py", 2), help=installing("scvi"))
+    result = TargetResult("zoo.py:VAE", "failed", findings=[finding])
+    say_unseen(Request("zoo.py:VAE", unseen=("train.py", "it reads a.csv", "put a.csv there")), result)
+    assert [f.help for f in result.findings] == ["install it: pip install scvi-tools"]
+
+
+def test_a_script_of_files_that_have_moved_on_came_less_far() -> None:
+    stale = Finding("VAE007", "code-raises", Severity.ERROR, "ImportError: cannot import name 'CVAE' from 'm'", Span("a.py", 2))
+    assert _depth(stale) < _depth(replace(stale, message="the script reads post_qc.h5ad, which is not there"))
 
 
 def test_a_file_that_cannot_be_read_may_hold_the_training(tmp_path: Path) -> None:

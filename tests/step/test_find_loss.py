@@ -111,6 +111,22 @@ def test_training_steps_get_the_batch_they_take_apart(make: Make, unpacking: str
     assert make(methods(body) + PLAIN_LOSS).code() == f"loss = model.training_step({batch}, 0)"
 
 
+def test_a_training_step_is_asked_before_the_methods_that_it_leads_to(make: Make) -> None:
+    body = """
+        def forward(self, x):
+            mu, logvar = self.encode(x)
+            return {"recon": self.decode(mu), "mu": mu, "logvar": logvar}
+        def training_step(self, batch, batch_idx):
+            out = self(batch)
+            return self.my_step(batch, out)
+        def my_step(self, batch, out):
+            return self.loss(batch, out["recon"], out["mu"], out["logvar"])["total"].mean()
+        def loss(self, x, recon, mu, logvar, weight=1):
+            return {"total": loss_function(recon, x, mu, logvar) * weight}
+    """
+    assert make(methods(body) + PLAIN_LOSS).code() == "loss = model.training_step(x, 0)"
+
+
 @pytest.mark.parametrize(
     ("returned", "accessor"),
     [

@@ -267,7 +267,7 @@ def _depth(finding: Finding) -> int:
         return 0 if "command line" in finding.message else 3 if _too_much(finding) or "; it ran with " in finding.message else 1
     if "in its place it raises" in finding.message:
         return 4
-    if _NO_CONFIGURATION.search(finding.message):
+    if _NO_CONFIGURATION.search(finding.message) or "cannot import name" in finding.message:  # of files that have moved on
         return 1
     return 2 if "is not there" in finding.message else 3
 

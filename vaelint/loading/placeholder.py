@@ -19,14 +19,14 @@ from vaelint.core.errors import TargetError
 from vaelint.core.paths import user_file
 from vaelint.source.blame import span_at
 
-_DISTRIBUTIONS = {
-    "cv2": "opencv-python",
-    "pyro": "pyro-ppl",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "skimage": "scikit-image",
-    "yaml": "pyyaml",
-}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
+    "attr": "attrs", "Bio": "biopython", "pl_bolts": "lightning-bolts", "mpl_toolkits": "matplotlib", "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv", "umap": "umap-learn", "skbio": "scikit-bio", "git": "GitPython", "hydra": "hydra-core",
+    "pyro": "pyro-ppl", "scvi": "scvi-tools", "torch_geometric": "torch-geometric",
+}  # fmt: skip
+"""What pip calls a package that is imported under another name."""
+
 _LIGHTNING = ("lightning", "pytorch_lightning")
 _importing = 0
 _wanting: dict[str, str] = {}  # the package that is missing, by what is there and needs it
@@ -37,7 +37,7 @@ def installing(package: str) -> str:
     """What to do about a package that is not there. Code for tensorflow is analysed with Keras."""
     if package == "tensorflow":
         return "install Keras, which stands in for it on torch: pip install keras"
-    return f"install it: pip install {_DISTRIBUTIONS.get(package, package)}"
+    return f"install it: pip install {DISTRIBUTIONS.get(package, package)}"
 
 
 _LACKS = re.compile(r"module '(\w+)[\w.]*' has no attribute '(\w+)'")

@@ -10,17 +10,9 @@ from pathlib import Path
 
 from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
-from vaelint.loading.placeholder import installing
+from vaelint.loading.placeholder import DISTRIBUTIONS, installing
 from vaelint.observe.data.stand_ins import NotStoodInError
 from vaelint.observe.data.unknown.variables import wanted_variable
-
-DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
-    "attr": "attrs", "Bio": "biopython", "pl_bolts": "lightning-bolts", "mpl_toolkits": "matplotlib", "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv", "umap": "umap-learn", "skbio": "scikit-bio", "git": "GitPython", "hydra": "hydra-core",
-}  # fmt: skip
-"""What pip calls a package that is imported under another name."""
-
 
 _HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names what is not there
 

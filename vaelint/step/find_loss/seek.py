@@ -207,6 +207,8 @@ def _covers(candidate: Candidate, binding: Binding, scene: Scene) -> bool:
 
 def _leading(complete: list[tuple[Candidate, Binding]], loaded: Loaded) -> list[tuple[Candidate, Binding]]:
     """Without those that another one calls; then those that the file trains with; then methods before functions before classes."""
+    if steps := [(c, b) for c, b in complete if c.name == "training_step"]:
+        return steps  # what a trainer calls
     called = {name for c, _ in complete for name in called_names(c.function) if name != c.name}
     kept = [(c, b) for c, b in complete if c.name not in called or c.name == "loss"] or complete
     if len(kept) > 1:
