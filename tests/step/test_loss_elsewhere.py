@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 from usermodels import FORWARD, HEAD, PLAIN_LOSS, Make, failure
 
@@ -37,6 +38,62 @@ def test_of_two_losses_elsewhere_the_one_that_trains_the_model_is_taken(make: Ma
     trains = "from model import VAE\nfrom losses import other_loss\nfor batch in load():\n    other_loss(prepare(batch)).backward()\n"
     assert "other files define losses" in make(HEAD + FORWARD, losses=losses).none()
     assert "loss = other_loss(" in make(HEAD + FORWARD, losses=losses, train=trains).code()
+
+
+CHECKED = """
+import torch
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(12, 6), nn.Linear(3, 12)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, -1)
+        return self.dec(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)), mu, logvar
+"""
+LOSSES = """
+import torch
+import torch.nn.functional as F
+
+
+def vae_loss(recon, x, mu, logvar):
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    return F.binary_cross_entropy(recon, x, reduction="sum") + kl
+"""
+TRAIN = """
+from model import VAE
+from losses import vae_loss
+
+
+def run(model, batches):
+    for x in prepared(batches):
+        recon, mu, logvar = model(x)
+        vae_loss(recon, x, mu, logvar).backward()
+"""
+
+
+@pytest.mark.parametrize(
+    ("losses", "train", "reported"),
+    [
+        (LOSSES, "", True),
+        (LOSSES + "\n\ndef squared_loss(recon, x, mu, logvar, args): ...\n", "", False),
+        (LOSSES + "\n\ndef squared_loss(recon, x, mu, logvar, args): ...\n", TRAIN, True),
+    ],
+)
+def test_of_several_losses_none_is_held_against_a_model_that_nothing_joins_to_it(
+    tmp_path: Path, losses: str, train: str, reported: bool
+) -> None:
+    (tmp_path / "model.py").write_text(CHECKED)
+    (tmp_path / "losses.py").write_text(losses)
+    if train:
+        (tmp_path / "train.py").write_text(train)
+    done = commandline.vaelint("check", "model.py:VAE", "--input", "16x12:float32[0,1]", cwd=tmp_path)
+    said = " ".join(done.stdout.split())
+    assert ("error[VAE304]" in said) is reported, said
+    assert ("VAE304 at losses.py:8 is not reported: nothing says with which loss" in said) is not reported
 
 
 # -- the loss, told by name

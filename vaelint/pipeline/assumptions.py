@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SAYS_NOTHING = "nothing in the repository says its value"
 
+_LIKELIHOODS = "VAE3"
+
 Again = Callable[[Any, frozenset[str]], Sequence[Finding] | None]
 """What the rules of some codes find with a step, and with the arguments as they are then; None where it does not run."""
 
@@ -80,6 +82,7 @@ def withhold(loaded: Loaded, model: Model, result: TargetResult, again: Again) -
     """
     step, tracer = model.step, model.tracer
     _withhold_batch_sizes(loaded, model, result)
+    _withhold_pairing(step, result)
     chosen = [a for a in result.assumptions if a.varied]
     arguments = [a for a in chosen if a.kind == "constructor argument"]
     if arguments and (doubtful := _doubtful(result)):
@@ -93,6 +96,15 @@ def withhold(loaded: Loaded, model: Model, result: TargetResult, again: Again) -
         other = step.varied(one.name, other_value(one.value)) if (doubtful := _doubtful(result)) else None
         if other is not None:
             _take_back(result, doubtful, again(other, frozenset(f.code for f in doubtful)), [one])
+
+
+def _withhold_pairing(step: Any, result: TargetResult) -> None:
+    """Takes back that a likelihood does not suit what it gets, where the repository has several losses and nothing tells this model's."""
+    gone = [f for f in _doubtful(result) if f.code.startswith(_LIKELIHOODS)] if step.rivals else []
+    others = ", ".join(step.rivals[:3])
+    why = f"nothing says with which loss this model is trained: there is {others} too"
+    result.notes += [f"{f.code} at {f.span.file}:{f.span.line} is not reported: {why}" for f in gone]
+    result.findings[:] = [f for f in result.findings if f not in gone]
 
 
 def _withhold_batch_sizes(loaded: Loaded, model: Model, result: TargetResult) -> None:

@@ -84,6 +84,7 @@ class Step:
         self.unknown_weights: tuple[str, ...] = ()  # those of `made_up` that may have any value there
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
         self.doubted = False  # whether there is training code that could not be read, and the loss was put together without it
+        self.rivals: tuple[str, ...] = ()  # other losses that may be meant as well, of a loss from a file that nothing joins to the model
         self.partly = False  # whether another file may add to the loss: it counts where it compares something with an input
         self.tokens: frozenset[str] = frozenset()  # the inputs that are sequences of whole numbers
         self.bits: frozenset[str] = frozenset()  # the inputs of zeros and ones that may be classes, one at each place
@@ -106,7 +107,7 @@ class Step:
     def rewritten(self, code: str, note: str) -> Step:
         """This step with other code, which says why in a note of its own."""
         made = Step(code, self._loaded, has_loss=True, call=self.call, notes=[*self.notes, note], extra=self._extra)
-        made.made_up, made.told, made.output_part = self.made_up, self.told, self.output_part
+        made.made_up, made.told, made.output_part, made.rivals = self.made_up, self.told, self.output_part, self.rivals
         return made
 
     def varied(self, name: str, value: str | None) -> Step | None:

@@ -47,9 +47,11 @@ def belongs(loaded: Loaded, file: File) -> bool:
     """Whether a file's code may be about the target: it names the target's class, or has no models of its own that it would be for."""
     definitions = [n for n in file.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     own = [n for n in definitions if isinstance(n, ast.ClassDef) and not _looks_like_a_loss(n)]
-    models = any(_is_a_module(n) for n in own)
-    if not models:
-        return True
+    return not any(_is_a_module(n) for n in own) or imports_target(loaded, file)
+
+
+def imports_target(loaded: Loaded, file: File) -> bool:
+    """Whether the target's name in a file is the target."""
     name = ast.Name(loaded.name.partition(".")[0], ast.Load())
     try:
         return loaded.reader.definition(name, Scope(file)) == (Path(loaded.file).resolve(), name.id)

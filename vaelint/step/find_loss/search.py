@@ -30,7 +30,7 @@ from vaelint.step.find_loss import seek
 from vaelint.step.find_loss.cut import MAY_TRAIN_BUT, TRAINS_BUT, Slice
 from vaelint.step.find_loss.factors import NUMBERS
 from vaelint.step.find_loss.keras_loss import keras_step
-from vaelint.step.find_loss.neighbours import callers_of, losses_elsewhere, neighbours, shown
+from vaelint.step.find_loss.neighbours import callers_of, imports_target, losses_elsewhere, neighbours, shown
 from vaelint.step.find_loss.training import slices_elsewhere, training_slices
 from vaelint.step.find_loss.whole_training import Whole, whole_trainings
 from vaelint.step.step import Step
@@ -259,13 +259,15 @@ def _from_neighbours(loaded: Loaded, model: nn.Module, step: Step, look: _Look, 
             found.append((_extended(loaded, step, made), candidate.name))
     tier = _Tier(trials)
     tier.add(s for s, _ in found)
-    if (one := tier.one()) is not None:
-        return one
     trained = _Tier(trials)
     trained.ran = [s for s, name in found if s in tier.ran and callers_of(loaded, name)]
-    if (one := trained.one()) is not None:
+    elsewhere = losses_elsewhere(loaded)
+    if (one := tier.one() or trained.one()) is not None:
+        name = next(n for s, n in found if s is one)
+        if not any(imports_target(loaded, file) for file in callers_of(loaded, name)):
+            one.rivals = tuple(f"{relative(str(file))}:{n}" for file, n in elsewhere if n != name)
         return one
-    if elsewhere := losses_elsewhere(loaded):
+    if elsewhere:
         notes.append("other files define losses: " + " or ".join(f"--loss {shown(*there)}" for there in elsewhere[:3]))
     return None
 
