@@ -378,3 +378,16 @@ def test_a_second_run_that_does_not_fit_or_takes_too_long_tells_nothing() -> Non
     for check in (lambda *_: 1 / 0, lambda *_: time.sleep(60)):
         with clean_copy(check) as ask:  # type: ignore[arg-type]
             assert ask(Request("train.py"), Wishes(), 0.5) is None
+
+
+def test_tables_of_pandas_take_rows_as_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("pandas")
+    kinds = {"DataFrame": type("DataFrame", (), {"items": lambda self: [("a", 1)]}), "Series": type("Series", (), {})}
+    module.__dict__.update(kinds, concat=lambda tables, ignore_index: (len(tables), ignore_index))
+    monkeypatch.setitem(sys.modules, "pandas", module)
+    said: list[str] = []
+    table: Any = kinds["DataFrame"]()
+    with older_names(said.append, lambda file: True):
+        assert table.append(table, ignore_index=True) == (2, True) and table.append([table, table]) == (3, False)
+        assert list(table.iteritems()) == [("a", 1)]
+    assert said[0] == "this pandas has no DataFrame.append: the script got concat" and "got items" in said[-1]

@@ -1,4 +1,4 @@
-"""Names that older releases of NumPy, SciPy, PyYAML, Matplotlib and PyTorch had, given to scripts that were written for them.
+"""Names that older releases of NumPy, SciPy, pandas, PyYAML, Matplotlib and PyTorch had, given to scripts that were written for them.
 
 https://numpy.org/doc/stable/release/1.24.0-notes.html and 2.0.0, https://docs.scipy.org/doc/scipy/release/1.3.0-notes.html
 """
@@ -46,6 +46,7 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
         "pyro.util": functools.partial(_pyro, note=note),
         "torch.utils.data.dataset": functools.partial(_type_variables, note=note),
         "networkx": functools.partial(_networkx, note=note),
+        "pandas": functools.partial(_pandas, note=note),
     }
     numpy = sys.modules.get("numpy")  # which torch imports where it is installed
     kept = dict(numpy.__dict__) if numpy is not None else {}
@@ -193,6 +194,27 @@ def _networkx(module: types.ModuleType, note: Note) -> None:
             continue
         kind = {"to_scipy_sparse_matrix": ("scipy.sparse", "csr_matrix"), "to_numpy_matrix": ("numpy", "asmatrix")}.get(name)
         module.__dict__[name] = _noted(new if kind is None else functools.partial(_made_of, new, *kind), said, note)
+
+
+def _pandas(module: types.ModuleType, note: Note) -> None:
+    """`append` and `iteritems`, which pandas 2 removed (https://pandas.pydata.org/docs/whatsnew/v2.0.0.html)."""
+    if "concat" not in module.__dict__:
+        return  # what stands in for a pandas that is absent
+
+    def append(self: Any, other: Any, ignore_index: bool = False, **_: Any) -> Any:
+        note(f"this pandas has no {type(self).__name__}.append: the script got concat")
+        rows = isinstance(self, module.__dict__["DataFrame"])
+        other = module.__dict__["DataFrame"]([other]) if rows and isinstance(other, dict | module.__dict__["Series"]) else other
+        return module.__dict__["concat"]([self, *(other if isinstance(other, list) else [other])], ignore_index=ignore_index)
+
+    def iteritems(self: Any) -> Any:
+        note(f"this pandas has no {type(self).__name__}.iteritems: the script got items")
+        return self.items()
+
+    for kind in (module.__dict__["DataFrame"], module.__dict__["Series"]):
+        for older in (append, iteritems):
+            if not hasattr(kind, older.__name__):
+                setattr(kind, older.__name__, older)
 
 
 def _made_of(function: Callable[..., Any], module: str, kind: str, *args: Any, **kwargs: Any) -> Any:
