@@ -185,3 +185,28 @@ def test_a_cell_of_an_older_state_of_a_notebook_is_passed_over(tmp_path: Path) -
     (tmp_path / "train.ipynb").write_text(notebook(MODEL, "train(rows_of_before, 8)\n", "print(1)"))
     said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
     assert "the script raises NameError: name 'rows_of_before' is not defined" in said, said
+
+
+def test_an_example_that_fails_stops_no_training(tmp_path: Path) -> None:
+    read = "import pickle\nrolls = pickle.load(open('rolls.pkl', 'rb'))\n"
+    sampled = "x = torch.stack([torch.as_tensor(r.todense()).float().mean(0) for r in rolls])\ntrain(x, x.shape[1])\n"
+    (tmp_path / "train.ipynb").write_text(notebook(MODEL, read, "shown = rolls[814].todense()\nprint(shown)\n", sampled))
+    said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
+    assert "observed: train.ipynb" in said and "its cell was passed over" in said, said
+
+
+def test_a_cell_that_a_later_one_needs_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "train.ipynb").write_text(notebook(MODEL, "rate = 1 / 0\n", "print(rate)\ntrain(torch.rand(300, 8), 8)\n"))
+    said = " ".join(commandline.vaelint("run", "--device", "none", "train.ipynb", cwd=tmp_path).stdout.split())
+    assert "the script raises ZeroDivisionError" in said, said
+
+
+def test_a_notebook_is_run_in_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "src" / "sizes.py").write_text("DATA = 8\n")
+    cells = (MODEL, "import sys\nsys.path.insert(0, '../src')\nfrom sizes import DATA\ntrain(torch.rand(300, DATA), DATA)\n")
+    (tmp_path / "notebooks" / "train.ipynb").write_text(notebook(*cells))
+    said = " ".join(commandline.vaelint("run", "--device", "none", "notebooks/train.ipynb", cwd=tmp_path).stdout.split())
+    assert "observed: notebooks/train.ipynb" in said, said
+    assert "sizes was imported from" not in said

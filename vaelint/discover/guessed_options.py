@@ -19,6 +19,7 @@ _NAME = re.compile(
 )
 _DATA = re.compile(r"data|(^|_)(root|images?|corpus)(_|$)")
 _FILE = re.compile(r"(^|_)(file(name)?|path|csv|txt|text|corpus)s?$")
+_PLACE = re.compile(r"(^|_)(path|dir|directory|folder|location)$")
 _WORD = re.compile(r"[a-z0-9]+")
 _MOST = 3
 _WAYS = 4
@@ -96,7 +97,8 @@ def guesses(option: Option, trees: Sequence[ast.Module], folder: Path, script: s
         return [*there, "data"][:1]
     if _FILE.search(option.dest) and (ending := _kind_of_file(trees)):
         return [f"{option.dest}{ending}"]
-    return [option.dest] if _NAME.search(option.dest) or option.dest.startswith("model") else []
+    named = _NAME.search(option.dest) or _PLACE.search(option.dest) or option.dest.startswith("model")
+    return [option.dest] if named else []
 
 
 def _kind_of_file(trees: Sequence[ast.Module]) -> str:

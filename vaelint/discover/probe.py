@@ -200,13 +200,17 @@ class _Told:
 
     def values(self, init: dict[str, Any]) -> dict[str, Any]:
         """The numbers that names hold in its constructor."""
-        known = constants(ast.parse(source_of_file(self.loaded.file)))
-        return {**known, **(defaults_of(self.node) if self.node is not None else {}), **init}
+        return {**constants(ast.parse(source_of_file(self.loaded.file))), **self._own(init)}
 
     def texts(self, init: dict[str, Any], alone: bool = False) -> list[str]:
-        """Its first input, as it may be; `alone`: with the sizes that the code says."""
+        """Its first input, as it may be; `alone`: with the sizes that the code says. A constant called a length may be anything's."""
         values = self.values(init)
-        return shapes(first_layers(self.node, self.nodes, values) if self.node is not None else [], values, self.usage, alone)
+        layers = first_layers(self.node, self.nodes, values) if self.node is not None else []
+        said = {k: v for k, v in values.items() if not alone or k in self._own(init) or Means.STEPS not in meanings(k)}
+        return shapes(layers, said, self.usage, alone)
+
+    def _own(self, init: dict[str, Any]) -> dict[str, Any]:
+        return {**(defaults_of(self.node) if self.node is not None else {}), **init}
 
     def ways(self) -> Iterator[_Way]:
         """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""

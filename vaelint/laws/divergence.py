@@ -5,6 +5,8 @@ prior of any mean and covariance), E[U] moves with A by half of the second diffe
 shows when the mean moves by such a column. So the term is asked both ways: what a column costs as spread, and what it costs as a shift.
 Neither the prior nor the weight of the term need be known; the weight is the one number that all changes of A must agree on.
 
+Exempt: a likelihood of given data under the posterior, which has no prior to be near to.
+
 Source: Kingma & Welling 2014, appendix B, for the diagonal case; the identity E[z'Pz] = mu'P mu + tr(P A A') for the rest.
 """
 
@@ -64,7 +66,7 @@ def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
             try:
                 spread = Spread(bench, slice_, site)
                 off = spread.disagreement()
-                if off is not None and not spread.is_divergence:
+                if off is not None and not spread.is_divergence and not spread.is_likelihood:
                     yield _broken(bench, spread, off)
             except ReplayError as error:
                 reasons.append(message_of(error))

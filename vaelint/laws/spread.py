@@ -13,6 +13,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
+from vaelint.record import ops
 from vaelint.replay.replay import ReplayError, gradients
 
 _BATCH = 2
@@ -86,6 +87,18 @@ class Spread:
             return False
         draw, noise = self.site.z, self.site.noise[0]
         return lowest.is_bent_as(draw, noise) or lowest.is_bounded(draw, noise)
+
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether the term scores data by this posterior, as where a label says what a part of the latent is: it meets them without a
+        layer between, and what a shift of the mean costs moves with the posterior's own spread."""
+        flow, heads = self.bench.model.flow, self._heads(0)
+        ends = {*self.slice.heads, *(n for n in flow.order if ops.uses_parameter(n))}
+        given = set(self.bench.model.record.inputs.values()) & flow.ancestors(*(leaf.node for leaf in self.slice.term.leaves), stop=ends)
+        if not given - ends:
+            return False
+        before, after = (self._curvature(h, self._start_columns) for h in (heads, self._with_spread(heads, 31)))
+        return abs(after - before) > 1e-6 * abs(before)
 
     def disagreement(self) -> float | None:
         """How far the term is from any KL of this draw to a Gaussian, relative to what the changes are worth; None where it is one.

@@ -22,6 +22,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.paths import relative
 from vaelint.observe.data.absent import importing_file
 from vaelint.repository.python_files import python_files
+from vaelint.source.cells import needed_later
 from vaelint.source.notebook import cell_of, not_run, show, source_of_file
 
 
@@ -122,20 +123,22 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
 
 
 def _run_cells(program: ast.Module, whole: str, path: str, names: dict[str, Any], note: Callable[[str], None]) -> None:
-    """Runs a notebook cell by cell. One that wants a name which no cell before it has is passed over, as by whoever runs the others:
-    notebooks are not always run from top to bottom. At the end the first such error is raised."""
+    """Runs a notebook cell by cell. One that raises is passed over where it wants a name which no cell before it has, or where no later
+    cell needs what it would have made (a picture, an example): whoever runs the cells by hand goes on as well. At the end the first such
+    error is raised."""
     futures = [n for n in program.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
-    first: NameError | None = None
-    for _, cell in itertools.groupby(program.body, lambda n: (cell_of(whole, n.lineno) or (0, 0))[0]):
+    first: Exception | None = None
+    cells = [list(cell) for _, cell in itertools.groupby(program.body, lambda n: (cell_of(whole, n.lineno) or (0, 0))[0])]
+    for number, cell in enumerate(cells):
         body = [*futures, *(n for n in cell if n not in futures)]
         try:
             exec(compile(ast.Module(body, program.type_ignores), whole, "exec", dont_inherit=True), names)
-        except NameError as error:
-            if type(error) is not NameError:
+        except Exception as error:
+            line = next((line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == whole), 1)
+            if type(error) is not NameError and needed_later(cell, line, cells[number + 1 :]):
                 raise
             first = first or error
-            line = next((line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == whole), 1)
-            note(f"{path}:{line} raises NameError: {error}; its cell was passed over")
+            note(f"{path}:{line} raises {type(error).__name__}: {error}; its cell was passed over")
     if first is not None:
         raise first
 

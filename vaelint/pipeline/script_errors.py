@@ -12,6 +12,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.loading.placeholder import installing
 from vaelint.observe.data.stand_ins import NotStoodInError
+from vaelint.observe.data.unknown.variables import wanted_variable
 
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
@@ -42,8 +43,8 @@ def said_of(error: BaseException, home: str = "") -> Said:
         told = _of_a_file(error, home)
     elif isinstance(error, ModuleNotFoundError) and error.name:
         told = _of_a_module(error, error.name)
-    elif isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
-        told = f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
+    elif (variable := wanted_variable(error)) is not None:
+        told = f"the script wants the environment variable {variable}", f"set it: {variable}=VALUE before the command"
     return told or _as_it_is(error, home)
 
 
@@ -192,11 +193,3 @@ def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:
     own = [f.f_code.co_filename for f in frames if str(f.f_globals.get("__name__")).partition(".")[0] == package]
     own += list(getattr(sys.modules.get(package), "__path__", ()))
     return any(not {"site-packages", "dist-packages"} & set(Path(file).parts) for file in own)
-
-
-def _asks_for_a_variable(error: KeyError) -> bool:
-    """Whether `os.environ` raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "os"

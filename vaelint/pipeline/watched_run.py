@@ -79,12 +79,14 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
     wishes = wishes if wishes is not None else Wishes(other=request.other_sizes)
     started = time.perf_counter()
     emit({"kind": "stage", "stage": "run"})
-    home, here = Path(request.folder or "."), Path.cwd()
+    here = Path.cwd()
     os.environ.update(request.environment)
-    with contextlib.chdir(home):
-        file = Path(file_of(request.run)).absolute()
+    file, home, command = _started(request)
     spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot, further=True)
+    for name, value in wishes.variables.items() if request.data != "real" else ():
+        os.environ[name] = value
+        session.say(f"the environment variable {name} is not set: {value!r} was made up")
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
@@ -107,7 +109,7 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
             stack.enter_context(reading_blanks(blanks, session.say_here, spans.is_user))
         stack.enter_context(noting_usage(session.usage))
         stack.enter_context(late_dynamo())
-        error = observe(session, lambda: run_script(request.run, session.say))
+        error = observe(session, lambda: run_script(command, session.say))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {_rounded(request.timeout):g} s was over")
     if held is not None:
@@ -118,6 +120,14 @@ def check_run(request: Request, emit: Emit, wishes: Wishes | None = None) -> lis
         wishes.learned = learn(error, wishes)
     _raise_if_out(session, error, request, memory)
     return results_of(session, error, request, emit, time.perf_counter() - started)
+
+
+def _started(request: Request) -> tuple[Path, Path, Sequence[str]]:
+    """The file that is run, the folder it starts in, and the command there. Jupyter starts each notebook in its own folder."""
+    home = Path(request.folder or ".")
+    with contextlib.chdir(home):
+        file = Path(file_of(request.run)).absolute()
+    return (file, file.parent, (file.name, *request.run[1:])) if file.suffix == ".ipynb" else (file, home, request.run)
 
 
 def _stand_in(stack: contextlib.ExitStack, session: Session) -> None:

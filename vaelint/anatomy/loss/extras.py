@@ -167,9 +167,12 @@ def _kind(model: Model, leaf: Leaf, role: str) -> str:
 
 
 def _is_of_the_kl(model: Model, live: set[fx.Node]) -> bool:
-    """Whether what gradients reach in a term is learned by the KL too: the prior of KL balancing, and no critic."""
+    """Whether what gradients reach in a term is learned by the KL too: the prior of KL balancing, and no critic; nor the encoder itself,
+    whose other view of a sample is held to this one."""
     of_kl = {n for k in model.kls for leaf in k.term.leaves for n in model.flow.ancestors(leaf.node)}
-    return {n for n in live if n.meta.get("parameter")} <= of_kl
+    encoding = model.flow.ancestors(*(h for s in model.sites for h in s.heads))
+    learned = {n for n in live if n.meta.get("parameter")}
+    return learned <= of_kl and not learned <= encoding
 
 
 def _is_critics(model: Model, leaf: Leaf) -> bool:

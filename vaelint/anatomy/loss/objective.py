@@ -278,15 +278,28 @@ def _rounds(pair: Pair, replay: Replay, symbols: Mapping[str, int]) -> int:
     """How often each row of the batch is compared, one round after another, as with `torch.cat([x, x])` for two draws of each sample."""
     target, rows = pair.target, 3
     first = replay.texts_of(target)[:1] if target is not None else ()
-    if target is None or not first or "*B" not in first[0] or not first[0].replace("*B", "").isdigit() or len(shape(target)) < 2:
+    if target is None or not first or "*B" not in first[0] or not first[0].replace("*B", "").isdigit():
         return 1
-    sizes = {**symbols, "B": rows}
     try:
-        value = replay([target], {}, sizes)[target].detach().flatten(1)
+        if len(shape(target)) < 2:
+            return _rounds_of_labels(target, replay, {**symbols, "B": 7})
+        value = replay([target], {}, {**symbols, "B": rows})[target].detach().flatten(1)
     except ReplayError:
         return 1
     times, rest = divmod(len(value), rows)
     return times if not rest and len(value.unique(dim=0)) == rows else 1
+
+
+def _rounds_of_labels(target: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> int:
+    """The same of one number a row, which several rows have alike: each label stands as often, whatever the labels are."""
+    times = 0
+    for seed in range(3):
+        value = replay([target], {}, sizes, seed=seed)[target].detach()
+        times, rest = divmod(len(value), sizes["B"])
+        again = (value[: sizes["B"]].repeat(times), value[::times].repeat_interleave(times)) if not rest and times > 1 else ()
+        if len(value.unique()) < 2 or not any(torch.equal(value, other) for other in again):
+            return 1
+    return times
 
 
 def _class_symbol(fact: ReconFact, record: Record) -> str:

@@ -103,16 +103,18 @@ def _place(model: Traced, whole: Span, part: ast.expr) -> Span:
 
 def own_place(model: Traced, sites: list[Site], node: fx.Node) -> Span | None:
     """The innermost expression on the way to a node that no other module of the same code runs for something else: of a helper module that
-    makes hidden layers as well, its call."""
+    makes hidden layers as well, its call. Where nothing on the way is its own, the innermost: a call that the loss comes out of as well,
+    the step's or the script's, says nothing about one value."""
     stack = route(node)
     module = node.meta.get("module")
+    outside = set(route(model.record.loss)) if model.record.loss is not None else set()
     for depth, place in enumerate(stack):
+        if place in outside:
+            break
         others = [n for n in model.record.graph.nodes if len(route(n)) > depth and route(n)[depth] == place]
-        if depth + 1 == len(stack) or not any(
-            _sibling(module, n.meta.get("module")) and not _is_statistic(model, sites, n) for n in others
-        ):
+        if not any(_sibling(module, n.meta.get("module")) and not _is_statistic(model, sites, n) for n in others):
             return place
-    return None
+    return stack[0] if stack else None
 
 
 def _is_statistic(model: Traced, sites: list[Site], node: fx.Node) -> bool:

@@ -8,8 +8,10 @@ from typing import Literal
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.addends.agreeing_addends import agreements
 from vaelint.anatomy.loss.addends.conditioned_addends import chosen_by_condition, compared
 from vaelint.anatomy.loss.addends.masked_addends import picks_rows
+from vaelint.anatomy.loss.addends.scored_addends import scored_by_data
 from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.factors_of_one import costs_of_one, is_baseline, is_own_variable
 from vaelint.anatomy.loss.whole_expression import core_of
@@ -165,6 +167,9 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
         leaf.role = _role(leaf, z, heads | _read_whole(wholes, leaf, flow), draws, layered, flow)
         if leaf.role == "kl" and _to_what_was_refined(leaf, flow):
             leaf.role = "other"
+    fronts = [leaf.frontier for leaf in leaves]
+    for number in (*scored_by_data(fronts, sites, flow), *agreements(fronts, sites, flow)):
+        leaves[number].role = "other"
     _complete_reconstructions(leaves, layered if z or heads else flow.learned, flow)
     _complete_pairs(leaves, flow)
     has_log_q = _complete_divergences(leaves, sites, z, heads, flow)

@@ -50,7 +50,7 @@ def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
     corrupted = [a for a in (*added, *hidden) if not _writes_an_input(model, a)]  # then there are no clean data to compare with: a law's
     if not any(a in model.flow.ancestors(*fact.pair.raw) for a in corrupted) or _predicts(model, fact, draws):
         return None
-    if not hidden and exempt(model, "VAE306", CORRUPTIONS, target, model, target):
+    if exempt(model, "VAE306", VIEWS if hidden else CORRUPTIONS, target, model, target):
         return None
     return Corruption(target, draws[0] if added else hidden[0], "the target is the corrupted input")
 
@@ -82,7 +82,22 @@ def _is_augmented(model: Model, target: fx.Node) -> bool:
     return bool(met)
 
 
+def _is_one_of_views(model: Model, target: fx.Node) -> bool:
+    """Whether the same code changes the same data by other draws as well: views of one sample, of which none is the clean one."""
+    flow = model.flow
+    above = flow.ancestors(target) | {target}
+    drawn = {span(n) for n in above if n in flow.random} - {None}
+    others = {n for n in model.record.graph.nodes if n in flow.random and n not in above and span(n) in drawn}
+    given = set(model.record.inputs.values()) & above
+    met = {n for n in flow.descendants(*others) - flow.learned if n in flow.data} if others else set()
+    return any(given and given <= flow.ancestors(n) for n in met)
+
+
+VIEWS = (("one of several views of the same data, which are drawn by the same code", _is_one_of_views),)
+"""What keeps the rule silent about data that were changed at random, whatever by."""
+
 CORRUPTIONS = (
+    *VIEWS,
     ("noise on a part of the data, the same for all samples", _in_part),
     ("jitter beside a turn that was drawn", _is_augmented),
 )

@@ -31,7 +31,7 @@ _LARGEST = 6_000_000  # numbers in one replayed value
 _MOST_PIECES = 8  # replays that one curve may take
 _STATES = 4  # of the decoder, to see which of its numbers count: a rectified one counts in every second
 _WIDE = 1.5  # how far the numbers that the decoder puts out lie apart
-_CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to
+_CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to, at most: its logarithm is less by itself
 
 
 class TooLargeError(ReplayError):
@@ -220,7 +220,7 @@ class Elementwise:
         axis = replay.texts_of(self.at.target).index("B")
         if math.prod(whole) > _LARGEST or axis:
             raise TooLargeError("too large to be laid out value by value")
-        overrides = {n: _as_recorded(torch.full(replay.shape_of(n, sizes), _CONDITION), n) for n in self.at.conditions}
+        overrides = {n: _as_recorded(torch.full(replay.shape_of(n, sizes), size), n) for n, size in self._conditions.items()}
         overrides |= {n: torch.zeros(replay.shape_of(n, sizes), dtype=torch.float64) for n in self._constants}
         for n, value in (given or {}).items():
             overrides[n] = _as_recorded(torch.full(replay.shape_of(n, sizes), value), n)
@@ -236,6 +236,13 @@ class Elementwise:
         laid_out = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole)
         overrides[self.at.target] = _as_recorded(laid_out, self.at.target).clone()
         return {**overrides, **(put or {})}, sizes
+
+    @cached_property
+    def _conditions(self) -> dict[fx.Node, float]:
+        """What each data-made factor is set to: about what it was for the data."""
+        seen = self.at.replay(list(self.at.conditions), {}, dict(self.bench.model.record.sizes)) if self.at.conditions else {}
+        middle = {n: float(v.double().median()) for n, v in seen.items()}
+        return {n: min(v, _CONDITION) if v > 0 else _CONDITION for n, v in middle.items()}
 
     def _of_one_sample(self, given: Collection[fx.Node], sizes: dict[str, int]) -> dict[fx.Node, torch.Tensor]:
         """Labels that choose a parameter of the likelihood (a batch's dispersion), the same in all rows: else each value has another."""

@@ -67,7 +67,7 @@ def kl_fits_its_sampler(bench: Bench) -> Iterator[Broken]:
             continue
         for sampler in Sampler.all_of(bench, term):
             closed = ClosedForm(bench, term, sampler)
-            if sampler.v in proven or sampler.root in relaxed or closed.is_bent or sampler.is_one_coordinate:
+            if sampler.v in proven or sampler.root in relaxed or closed.is_bent or sampler.is_one_coordinate or closed.is_of_given_data:
                 continue
             try:
                 found = closed.fault()
@@ -104,6 +104,13 @@ class ClosedForm:
         flow = self.bench.model.flow
         front = {f for leaf in self.term.leaves for f in leaf.frontier}
         return [f for f in flow.sorted(front) if f not in self.sampler.heads and f in flow.learned]
+
+    @property
+    def is_of_given_data(self) -> bool:
+        """Whether the term scores data by this distribution: a likelihood of what a label says, and no KL."""
+        flow = self.bench.model.flow
+        front = {f for leaf in self.term.leaves for f in leaf.frontier}
+        return self.term.role == "other" and any(f in flow.data and f not in flow.learned for f in front)
 
     @property
     def is_bent(self) -> bool:

@@ -15,6 +15,7 @@ from vaelint.core.messages import message_of
 from vaelint.observe.data.unknown.failing import SEEN, arrays_of, frames_of, held_at, line_of, tensors_at
 from vaelint.observe.data.unknown.lessons_of_texts import columns_wanted, counts_in, lines_wanted, words_wanted
 from vaelint.observe.data.unknown.undecided import Undecided, written_at
+from vaelint.observe.data.unknown.variables import variable_wanted
 from vaelint.observe.data.unknown.wishes import Node, Wishes, with_rank
 
 Lesson = Callable[[BaseException, str, Wishes], bool]
@@ -320,5 +321,6 @@ _LESSONS: tuple[Lesson, ...] = (
     columns_wanted,
     words_wanted,
     lines_wanted,
+    variable_wanted,
     _in_folders,
 )

@@ -22,9 +22,11 @@ _TENSOR = frozenset({
 })  # fmt: skip
 _ARRAY = frozenset({
     "shape", "ndim", "reshape", "astype", "dtype", "T", "transpose", "mean", "std", "min", "max", "sum", "flatten", "squeeze", "tolist",
-    "copy", "swapaxes", "argmax", "ravel", "toarray", "todense", "nbytes", "any", "all", "clip",
+    "copy", "swapaxes", "argmax", "ravel", "nbytes", "any", "all", "clip",
 })  # fmt: skip
+_SPARSE = frozenset({"todense", "toarray", "tocsr", "tocoo", "tocsc", "nnz"})
 _LIST = frozenset({"append", "extend", "sort", "insert", "index", "reverse", "count"})
+_MANY = 24
 _WORD = frozenset({"split", "strip", "lower", "upper", "replace", "startswith", "endswith", "encode", "rstrip", "lstrip", "join"})
 
 
@@ -144,7 +146,7 @@ class Undecided:
             node.kind = kind
             node.library = library or node.library
             if kind == "array":
-                become_array(node, library=library, axes=axes)
+                become_array(node, library=library, axes=2 if library == "sparse" and node.whole else axes)
         if self.__dict__["_it"] is None:
             self.__dict__["_it"] = real(node, wishes, row)
         return self.__dict__["_it"]
@@ -170,6 +172,8 @@ class Undecided:
         if not self.__dict__["made_of"][0].kind:
             if isinstance(key, str):
                 self._become("mapping")
+            elif isinstance(key, int) and key >= _MANY:  # an example out of many
+                self._become("rows")
             elif isinstance(key, int) and _by_constants(sys._getframe(1)):
                 for number in range(max(key + 1, 2)):
                     self.__dict__["made_of"][0].part(str(number))
@@ -238,7 +242,8 @@ class Undecided:
 
 
 _KINDS: tuple[tuple[frozenset[str], str, str], ...] = (
-    (_MAPPING, "mapping", ""), (_TABLE, "table", ""), (_TENSOR, "array", "torch"), (_ARRAY, "array", ""), (_LIST, "rows", ""),
+    (_MAPPING, "mapping", ""), (_TABLE, "table", ""), (_TENSOR, "array", "torch"), (_SPARSE, "array", "sparse"),
+    (_ARRAY, "array", ""), (_LIST, "rows", ""),
     (_WORD, "word", ""),
 )  # fmt: skip
 

@@ -85,6 +85,7 @@ class Wishes:
         self.more = 0  # how many further columns there are than at first
         self.texts: dict[str, Text] = {}
         self.pieces = 0  # into how many pieces names of images fall
+        self.variables: dict[str, str] = {}  # of the environment, that are not set
         self.nested = False  # whether folders of files hold folders, one for each class
         self.rows = ROWS
         self.passed: list[list[Any]] = []  # assertions about made-up data that failed: their file and line
