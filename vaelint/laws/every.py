@@ -45,8 +45,8 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
-from vaelint.laws.moments import one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
-from vaelint.laws.places import code_places, nearest_points, other_table, patch_places, residual_stages
+from vaelint.laws.moments import mixed_draws, one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
+from vaelint.laws.places import code_places, nearest_points, other_table, own_places, patch_places, residual_stages
 from vaelint.laws.products import (
     absent_experts,
     averaged_experts,
@@ -106,6 +106,7 @@ __all__ = [
     "logistic",
     "lost_values",
     "masks",
+    "mixed_draws",
     "nearest_codes",
     "nearest_points",
     "noise_arrives",
@@ -116,6 +117,7 @@ __all__ = [
     "overwritten_turns",
     "own_gradients",
     "own_noise",
+    "own_places",
     "own_scale",
     "own_step",
     "own_targets",

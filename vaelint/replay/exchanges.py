@@ -30,6 +30,7 @@ _POWERS: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
     ("the logarithm of {}", torch.log),
     ("the exponential of {}", torch.exp),
 )
+_OF_MATRICES = frozenset({"matmul", "bmm", "mv", "mm", "solve_triangular", "linalg_solve_triangular", "linalg_solve"})
 _NUMBERS: tuple[tuple[str, float], ...] = (("twice {}", 2.0), ("half of {}", 0.5))
 
 
@@ -54,7 +55,7 @@ def mending(replay: Replay, nodes: Iterable[fx.Node], holds: Callable[[], bool])
         holds: whether it keeps the law, asked anew each time.
     """
     tried, started = 0, time.process_time()
-    for kind in (_orders, _powers, _signs, _numbers):
+    for kind in (_orders, _transposes, _powers, _signs, _numbers):
         found = []
         for together in _by_expression(kind(nodes)):
             tried += 1
@@ -120,6 +121,26 @@ def _turned(node: fx.Node, inner: fx.Node, value_of: Callable[[Any], Any]) -> An
     inner_target: Any = inner.target
     first = outer_target(value_of(inner.args[0]), *value_of(node.args[1:]), **value_of(dict(node.kwargs)))
     return inner_target(first, *value_of(inner.args[1:]), **value_of(dict(inner.kwargs)))
+
+
+def _transposes(nodes: Iterable[fx.Node]) -> Iterator[Exchange]:
+    """A square matrix transposed, in a product or in a solve."""
+    for node in _plain(nodes):
+        if ops.op(node) not in _OF_MATRICES:
+            continue
+        for i, operand in _tensors(node):
+            size = tuple(operand.meta["val"].shape)
+            if len(size) > 1 and size[-1] == size[-2] > 1:
+                yield Exchange(node, operand, "{} transposed", partial(_transposed, node, i))
+
+
+def _transposed(node: fx.Node, place: int, value_of: Callable[[Any], Any]) -> Any:
+    target: Any = node.target
+    args, kwargs = list(value_of(node.args)), value_of(dict(node.kwargs))
+    args[place] = args[place].mT
+    if "upper" in kwargs:  # of a triangle
+        kwargs["upper"] = not kwargs["upper"]
+    return target(*args, **kwargs)
 
 
 def _powers(nodes: Iterable[fx.Node]) -> Iterator[Exchange]:

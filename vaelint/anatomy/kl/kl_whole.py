@@ -53,6 +53,9 @@ def _fit(slice_: Slice, site: Site, sizes: Mapping[str, int], points: Points, pa
     target = torch.cat(measured)
     if not bool(target.isfinite().all()) or not all(bool(c.isfinite().all()) for c in joined) or target.numel() < 2 * len(joined):
         return None
+    if parts_of is _correlated:  # of a precision's factor the numbers lie far apart: each equation counts alike
+        sizes_of_rows = torch.stack([target, *joined]).norm(dim=0).clamp_min(1e-300)
+        target, joined = target / sizes_of_rows, [c / sizes_of_rows for c in joined]
     coefficients, residual = fit(target, joined)
     return coefficients if residual < 1e-6 else None
 

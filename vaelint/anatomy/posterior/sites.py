@@ -44,6 +44,8 @@ class Site:
 
 _THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
 _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
+_SOLVES = {"solve_triangular": 1, "linalg_solve_triangular": 1, "linalg_solve": 1, "solve": 1, "cholesky_solve": 0}
+"""Products with an inverse, and the place of what it is applied to: noise of a precision's factor."""
 _ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "repeat_interleave"})
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
@@ -156,7 +158,7 @@ def _offset_and_factors(node: fx.Node, name: str, others: list[fx.Node]) -> tupl
     if name == "addcmul":
         first = node.args[0] if isinstance(node.args[0], fx.Node) else None
         return (first if first in others else None), [o for o in others if o is not first]
-    return None, others if name in ops.MUL | ops.DIV | _PRODUCTS else []
+    return None, others if name in ops.MUL | ops.DIV | _PRODUCTS | _SOLVES.keys() else []
 
 
 def _without_mean(scales: dict[fx.Node, list[fx.Node]], region: dict[fx.Node, set[fx.Node]], flow: Flow) -> Iterator[Site]:
@@ -186,6 +188,9 @@ def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node
         return name in ops.MUL or (bool(others) and not ops.uses_parameter(node) and all(o in flow.data for o in others))
     if name in ops.DIV:
         return len(noisy) == 1 and node.args[0] is noisy[0]
+    if name in _SOLVES:
+        applied = node.args[_SOLVES[name]] if len(node.args) > _SOLVES[name] else node.kwargs.get("B")
+        return len(noisy) == 1 and applied is noisy[0] and bool(others) and all(o in flow.data for o in others)
     if name == "addcmul":
         return len([a for a in node.args[1:3] if a in noisy]) <= 1
     return False
@@ -274,7 +279,7 @@ def _find_heads(site: Site, flow: Flow) -> None:
     site.mu_heads = tuple(frontier([site.mu], flow)) if site.mu is not None else ()
     if site.kind == "categorical":
         site.mu_heads = tuple(frontier([before_normalising(h) for h in site.mu_heads], flow))
-    matrix = _PRODUCTS & {ops.op(n) for n in flow.descendants(*site.noise, stop={site.z}) & flow.ancestors(site.z)}
+    matrix = (_PRODUCTS | _SOLVES.keys()) & {ops.op(n) for n in flow.descendants(*site.noise, stop={site.z}) & flow.ancestors(site.z)}
     through = _OF_MATRICES if matrix else frozenset[str]()
     site.scale_heads = tuple(frontier([site.scale], flow, through=through)) if site.scale is not None and site.scale in flow.data else ()
     site.heads = tuple(flow.sorted({*site.mu_heads, *site.scale_heads}))

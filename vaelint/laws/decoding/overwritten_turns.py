@@ -37,7 +37,7 @@ def every_turn_is_counted(bench: Bench) -> Iterator[Broken]:
     last: dict[object, fx.Node] = {}
     dropped: dict[object, list[fx.Node]] = {}
     for node in model.flow.order:
-        if not _compares(bench, node):
+        if not compares(bench, node):
             continue
         key = (route(node), ops.op(node))
         if node in counted:
@@ -58,7 +58,7 @@ def _is_of_one_draw(bench: Bench, earlier: fx.Node, last: fx.Node) -> bool:
     return flow.order[earlier] < flow.order[last] and drawn[0] == drawn[1]
 
 
-def _compares(bench: Bench, node: fx.Node) -> bool:
+def compares(bench: Bench, node: fx.Node) -> bool:
     """Whether a value with a gradient is made in one step of the data and of what was decoded."""
     flow = bench.model.flow
     if not node.meta.get("grad") or not bench.is_real(node) or node not in bench.model.decoded or node not in flow.data:

@@ -148,13 +148,16 @@ class Elementwise:
         return bool(self.at.parameters) or (numbers > elements and self._that_count(sizes) > elements)
 
     def _that_count(self, sizes: Mapping[str, int]) -> int:
-        """How many numbers of one sample's output move the core: not those of a border that is cut off (a transposed convolution's)."""
+        """How many numbers of one sample's output move the core, at some data: not those of a border that is cut off (a transposed
+        convolution's). What opens at zeros alone, as the gate of a zero-inflated law, moves the core there."""
         generator = torch.Generator().manual_seed(23)
         moved = [torch.zeros(self.at.replay.shape_of(n, sizes), dtype=torch.bool) for n in self.at.raw]
         try:
-            for _ in range(_STATES):
+            zeros = torch.zeros(self.at.replay.shape_of(self.at.target, sizes), dtype=torch.float64)
+            for number in range(_STATES + 1):
                 raw = [(_WIDE * torch.randn(m.shape, dtype=torch.float64, generator=generator)).requires_grad_() for m in moved]
-                core = self.at.replay([self.core], dict(zip(self.at.raw, raw, strict=True)), dict(sizes))[self.core]
+                put = {**dict(zip(self.at.raw, raw, strict=True)), **({self.at.target: _as_recorded(zeros, self.at.target)} if number == _STATES else {})}
+                core = self.at.replay([self.core], put, dict(sizes))[self.core]
                 for seen, slope in zip(moved, gradients(core, raw), strict=True):
                     seen |= slope != 0 if slope is not None else False
         except ReplayError:  # not at one sample: then each counts

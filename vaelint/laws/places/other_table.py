@@ -42,7 +42,7 @@ def codes_are_of_the_table_sought(bench: Bench) -> Iterator[Broken]:
     """Every lookup in one table."""
     for book in codebooks_of(bench.model):
         read = {n.target for n in book.table}
-        if len(read) != 1 or not bench.knows(book.index) or not bench.knows(book.code) or not _is_held_to_its_source(bench, book):
+        if len(read) != 1 or not bench.knows(book.index) or not bench.knows(book.code) or not is_held_to_its_source(bench, book):
             continue
         own = book.table[0]
         tables = {n.target: n for n in _tables(bench, book)}
@@ -63,7 +63,7 @@ def _tables(bench: Bench, book: Codebook) -> Iterator[fx.Node]:
             yield n
 
 
-def _is_held_to_its_source(bench: Bench, book: Codebook) -> bool:
+def is_held_to_its_source(bench: Bench, book: Codebook) -> bool:
     """Whether a loss, or a straight-through sum, takes the code against what the choice was made of."""
     flow = bench.model.flow
     sought = flow.ancestors(book.index)

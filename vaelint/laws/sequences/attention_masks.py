@@ -96,8 +96,8 @@ def _beyond(bench: Bench, lengths: Seat, steps: int, samples: int) -> tuple[torc
     if not 0 <= front <= _PREFIX or samples != len(counts):
         return None
     at = torch.arange(steps, device=counts.device)[None]
-    beyond = at >= counts[:, None] + front
-    return (beyond, (at == front).expand(beyond.shape)) if bool(beyond.any()) and int(counts.min()) > 1 else None
+    beyond = (at >= counts[:, None] + front) & (counts > 1)[:, None]  # of a sample of one step nothing is left that could be moved
+    return (beyond, (at == front).expand(beyond.shape)) if bool(beyond.any()) else None
 
 
 def _of_weights(bench: Bench, lengths: Seat, node: fx.Node) -> Reach | None:

@@ -17,7 +17,7 @@ from vaelint.experiment.runs import calm
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
-from vaelint.laws.sequences.lengths import axis_of, beyond
+from vaelint.laws.sequences.lengths import axis_of, beyond, has_steps
 from vaelint.laws.sequences.pooled import pooled_beyond, pooled_whole
 from vaelint.record import ops
 from vaelint.record.record import route, shape
@@ -201,7 +201,7 @@ def _reduced_last(bench: Bench, site: Site) -> fx.Node | None:
 
 def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int, *, counts_within: bool) -> Iterator[Broken]:
     """Whether a posterior of whole sequences moves when all samples are padded further."""
-    heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h) and lengths.along not in shape(h)[1:]]
+    heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h) and not has_steps(bench, lengths, data, axis, h)]
     if not heads or len(_loops(bench, int(lengths.along or 0))):
         return
     inverted = list(_encoder_is_inverted(bench, lengths, data, axis, heads))

@@ -61,7 +61,7 @@ def _calls(
         if not _is_led_to(bench, judged, others) or _turns_gradients(run, judged) or _sees_data(bench, judged, own, others):
             continue
         outputs = [m for m in made_here if _layer(m) == _layer(judged)]  # features that are matched are none of the critic's outputs
-        same = [m for m in outputs if _fed(bench, m, own) & _fed(bench, judged, own)]
+        same = [m for m in outputs if _fed(bench, m, own, others) & _fed(bench, judged, own, others)]
         rest = [m for m in outputs if m not in same]
         if not same or not rest:
             continue
@@ -120,14 +120,22 @@ def _reads(node: fx.Node, owned: frozenset[int]) -> bool:
     return any(id(i.meta.get("val")) in owned for i in node.all_input_nodes)
 
 
-def _fed(bench: Bench, output: fx.Node, own: frozenset[int]) -> set[object]:
-    """What the critic was given, as the operations and weights that made it: the same for one value and for two calls of one network."""
+def _fed(bench: Bench, output: fx.Node, own: frozenset[int], others: frozenset[int]) -> set[object]:
+    """What the critic was given, as the operations and weights that made it: the same for one value and for two calls of one network. Of
+    values that were joined, each where the opponent made them all."""
     flow = bench.model.flow
     inside = {n for n in flow.ancestors(output) if not _is_parameter(n) and any(_reads(m, own) for m in flow.ancestors(n))}
     fed = {i for n in inside for i in n.all_input_nodes if i not in inside and i.op != "get_attr" and not _is_parameter(i)}
+    joined = {f for f in fed if ops.op(f) in ops.JOIN and all(_is_made(bench, i, others) for i in ops.value_inputs(f))}
+    fed = (fed - joined) | {i for f in joined for i in ops.value_inputs(f)}
     return {
         frozenset(_made_by(n) for n in flow.ancestors(f) if n.op == "placeholder" or (n.op == "call_function" and _counts(n))) for f in fed
     }
+
+
+def _is_made(bench: Bench, node: fx.Node, others: frozenset[int]) -> bool:
+    """Whether a network of the opponent's makes a value."""
+    return any(_reads(n, others) for n in bench.model.flow.ancestors(node))
 
 
 def _made_by(node: fx.Node) -> tuple[str, frozenset[int]]:

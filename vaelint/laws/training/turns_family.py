@@ -42,6 +42,7 @@ from vaelint.laws.training.passes import (
     others_turns,
     own_scales,
     penalties,
+    taught_samples,
 )
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "shuffles",
     "step_turns",
     "still_counters",
+    "taught_samples",
     "turns_against",
     "used_parameters",
     "warm_ups",
