@@ -7,7 +7,7 @@ Where a step computes one loss several times before it steps, as for micro-batch
 
 ## Why is this bad
 The step is named and weighed as one over the whole batch, and follows a part of it: the gradient is noisier, and too
-small by the number of parts where each loss was divided by it. The total that is logged has all parts and looks right.
+small by the number of parts where each loss was divided by it. The total that is logged is that of all parts, and looks right.
 
 ## Example
     for part in batch.chunk(parts):
@@ -28,7 +28,13 @@ When the other parts are evaluated only. Evaluate them under `torch.no_grad()`, 
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE929", "part-not-differentiated", Severity.WARNING, message="the loss of a part of the batch is never differentiated", needs=("loss",))
+@rule(
+    "VAE929",
+    "part-not-differentiated",
+    Severity.WARNING,
+    message="the loss of a part of the batch is never differentiated",
+    needs=("loss",),
+)
 def check(model: Model) -> Findings:
     """The law on what is differentiated reports these, on the real run."""
     yield from ()

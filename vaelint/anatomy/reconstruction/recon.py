@@ -99,16 +99,19 @@ class _Sides:
 
 def _sides(inside: set[fx.Node], raw: list[fx.Node], data: list[fx.Node], flow: Flow, drawn: set[int]) -> _Sides:
     sides = _Sides(set(raw), set(data), [], set())
+    given = set[fx.Node]()  # decoder output that has seen data already
     for node in flow.sorted(inside - sides.ours - sides.theirs):
         ins = ops.value_inputs(node)
         from_raw, from_data = [n for n in ins if n in sides.ours], [n for n in ins if n in sides.theirs]
-        if from_raw and from_data and _compares(node, from_raw, from_data, flow, drawn):
+        weighs = ops.op(node) in ops.MUL and bool(given & set(from_raw)) and all(n in flow.learned for n in from_data)
+        if from_raw and from_data and not weighs and _compares(node, from_raw, from_data, flow, drawn):
             sides.meets.append(node)
             sides.mixed.add(node)
         elif any(n in sides.mixed for n in ins):
             sides.mixed.add(node)
         elif from_raw:
             sides.ours.add(node)
+            given |= {node} if from_data or given & set(from_raw) else set()
         elif from_data:
             sides.theirs.add(node)
     return sides

@@ -156,7 +156,10 @@ class Elementwise:
             zeros = torch.zeros(self.at.replay.shape_of(self.at.target, sizes), dtype=torch.float64)
             for number in range(_STATES + 1):
                 raw = [(_WIDE * torch.randn(m.shape, dtype=torch.float64, generator=generator)).requires_grad_() for m in moved]
-                put = {**dict(zip(self.at.raw, raw, strict=True)), **({self.at.target: _as_recorded(zeros, self.at.target)} if number == _STATES else {})}
+                put = {
+                    **dict(zip(self.at.raw, raw, strict=True)),
+                    **({self.at.target: _as_recorded(zeros, self.at.target)} if number == _STATES else {}),
+                }
                 core = self.at.replay([self.core], put, dict(sizes))[self.core]
                 for seen, slope in zip(moved, gradients(core, raw), strict=True):
                     seen |= slope != 0 if slope is not None else False

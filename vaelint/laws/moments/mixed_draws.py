@@ -46,7 +46,7 @@ Components = list[tuple[torch.Tensor, torch.Tensor]]
 
 @law(
     "mixtures-are-of-their-draws",
-    "the density of draws from several components is a mixture of theirs, with weights that add up to one number",
+    "the density of draws from several components is the mixture of these, with weights that add up to one number",
     covered=("VAE20", "VAE40", "VAE418", "VAE421", "VAE422", "VAE423", "VAE433"),
     cost="replay",
 )
@@ -132,7 +132,9 @@ class Mixture:
         """What is left over, relative to the whole, and the sum of the coefficients."""
         rows = slice(posterior * _ROWS, (posterior + 1) * _ROWS)
         at, log_q = z[rows].reshape(-1, z.shape[-1]), logs[rows].reshape(-1)
-        each = torch.stack([(-0.5 * ((at - m) / s).square() - s.abs().log() - 0.5 * math.log(2 * math.pi)).sum(-1) for m, s in components], 1)
+        each = torch.stack(
+            [(-0.5 * ((at - m) / s).square() - s.abs().log() - 0.5 * math.log(2 * math.pi)).sum(-1) for m, s in components], 1
+        )
         whole = each.logsumexp(1)
         # q / (q_1 + ... + q_K) lies between the least and the largest weight
         design, wanted = (each - whole[:, None]).exp(), (log_q - whole)
@@ -146,16 +148,18 @@ class Mixture:
 
 def _mixtures(bench: Bench) -> Iterator[Mixture]:
     model, flow = bench.model, bench.model.flow
-    sites = [s for s in model.gaussian_sites if s.mu is not None and s.scale is not None and _is_plain(bench, s)]
+    drawn = [s for s in model.sites if s.kind in ("gaussian", "drawn") and s.mu is not None and s.scale is not None]
+    sites = [s for s in drawn if _is_plain(bench, s)]
     for node in flow.order:
         if ops.op(node) != "logsumexp" or node not in flow.noisy or bench.is_of_pairs(node):
             continue
         behind = flow.ancestors(node, stop={h for s in sites for h in s.heads})
-        own = tuple(s for s in sites if s.mu in flow.ancestors(node, stop={s.z}) and set(s.heads) & behind)
+        makers = {(s.mu, s.scale): s for s in sites if s.mu in flow.ancestors(node, stop={s.z}) and set(s.heads) & behind}
+        own = tuple(makers.values())  # several draws of one posterior are one component
         read = [s for s in sites if s.z in flow.ancestors(node)]
         summed = ops.value_inputs(node)[0]
         count = math.prod(shape(summed)) // max(math.prod(shape(node)), 1)
-        if len(read) != 1 or read[0] not in own or count < 2 or count != sum(_parts(bench, s) for s in own):
+        if len(read) != 1 or (read[0].mu, read[0].scale) not in makers or count < 2 or count != sum(_parts(bench, s) for s in own):
             continue
         if any(sum("B" in t for t in model.dims(n)) > 1 for n in behind if bench.is_real(n)):
             continue
