@@ -50,6 +50,7 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     idle = [s for s in found if s.z not in reach | others and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
     symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
+    model.dropped_sites = [s for s in found if s.z not in reach | others and route(s.z) in routes and not is_draw_of_data(s, sites, flow)]
     model.sites = _of_this_pass(model)
     given = _given(model.sites, flow)
     model.sites = sites = [s for s in model.sites if not given(s)]

@@ -34,6 +34,7 @@ class Model(Traced):
     sites: list[Site]  # draws that reach the loss, or all when there is no loss
     idle_sites: list[Site]  # draws that do not reach it
     other: Record | None = None  # the same step at another batch size
+    dropped_sites: list[Site] = field(default_factory=list)  # the same, of a place that also draws what does
     leaves: list[Leaf] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
     kls: list[KlFact] = field(default_factory=list)

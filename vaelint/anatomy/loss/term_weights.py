@@ -44,7 +44,7 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
     written = source.factors(span(node))
     text, literal = next(((t, lit) for t, lit in written if lit), ("", False))
     if isinstance(arg, SymbolPower):
-        return Factor(node, float(arg), next((t for t, _ in written if t), ""), "size")
+        return Factor(node, _number(float(arg), divides), next((t for t, _ in written if t), ""), "size")
     if isinstance(arg, bool) or (not isinstance(arg, int | float | fx.Node)):
         return None
     if isinstance(arg, fx.Node):

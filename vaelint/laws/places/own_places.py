@@ -1,8 +1,8 @@
 """Law C6, for tables that are searched in parts: what is a code already gets that code, wherever it asks.
 
-Intervention: all places take the value of one row of the table, and then of another. Prediction: where some places get back many of the rows
-that they are given, every place gets back about as many: the rows that a place chooses among are those that it reads. Broken is a product
-quantiser that counts its codes within each part, and reads them from the first part of the table: other places get a row by chance.
+Intervention: all places take the value of one row of the table, and then of another. Prediction: where some places get back many of the
+rows that they are given, every place gets back about as many: the rows that a place chooses among are those that it reads. Broken is a
+product quantiser that counts its codes within each part, and reads them from the first part of the table: other places get a row by chance.
 
 Exempt are choices that noise moves, and places whose choice nothing moves (padding that has a code of its own).
 
