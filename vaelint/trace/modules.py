@@ -124,10 +124,11 @@ def _training(module: torch.nn.Module) -> bool:
 
 
 class _Mode:
-    """`module.training`, kept where it always is; `note` is called when it is read, `put` when one leaves training or is told to train."""
+    """`module.training`, kept where it always is; `note` is called when it is read, `put` when one leaves training or is told to train.
+    Modules that are `held` stay in evaluation, whatever they are told."""
 
-    def __init__(self, note: Callable[[], None], put: Callable[[torch.nn.Module, bool], None]) -> None:
-        self._note, self._put = note, put
+    def __init__(self, note: Callable[[], None], put: Callable[[torch.nn.Module, bool], None], held: frozenset[int]) -> None:
+        self._note, self._put, self._held = note, put, held
 
     def __get__(self, module: torch.nn.Module | None, owner: type) -> Any:
         if module is None:
@@ -144,7 +145,7 @@ class _Mode:
             self._put(module, False)
         elif value and before is not None and not _is_passed_on():
             self._put(module, True)
-        vars(module)["training"] = value
+        vars(module)["training"] = value if id(module) not in self._held else False
 
 
 _LAYERS = "torch.nn.modules."
@@ -173,12 +174,14 @@ def noting_modes(model: torch.nn.Module, note: Callable[[], None], put: Callable
 
     Layers of torch that read their own (dropout, batch normalisation) do not count. `put` gets each module that
     leaves training, and each that is told to be in it, whether it was or not; of a module with children that one alone.
+    A model that is run in evaluation stays there: a step that puts it in training itself says nothing of evaluation else.
     """
     own = torch.nn.Module
+    held = frozenset[int]() if vars(model).get("training", True) else frozenset(map(id, model.modules()))
     if any(c.train is not own.train or c.eval is not own.eval or hasattr(c, "training") for c in {type(m) for m in model.modules()}):
         note()
     before = vars(own).get("training")
-    own.training = _Mode(note, put)  # type: ignore[assignment]
+    own.training = _Mode(note, put, held)  # type: ignore[assignment]
     try:
         yield
     finally:
