@@ -57,7 +57,7 @@ def recompute(
         redraw: random nodes count as changed and draw anew. Otherwise only those that depend on a change do (dropout), seeded.
 
     Raises:
-        CannotMeasureError: for a change in place through a view, or when torch refuses the new values.
+        CannotMeasureError: for a change in place that cannot be followed, or when torch refuses the new values.
     """
     env: dict[fx.Node, Any] = dict(changes)
     todo = _affected(record, wanted, changes, inside, redraw)
@@ -118,7 +118,7 @@ def in_place(node: fx.Node) -> bool:
 
 def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
     if node.target is effect:
-        raise CannotMeasureError("a tensor is changed in place through a view")
+        return _through_a_view(node, env, stale)
     name = ops.raw_name(node)
     for n in ops.value_inputs(node):
         if n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]):
@@ -129,12 +129,33 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
     if in_place(node):
         first = args[0]
         if isinstance(first, torch.Tensor):
-            if any(u.target is effect for u in node.users):
-                raise CannotMeasureError("a tensor is changed in place through a view")
             args = (first.clone(), *args[1:])  # the recorded value stays as it is
     target: Any = node.target
     result = target(*args, **kwargs)
     return args[0] if node.meta.get("returns_none") else result
+
+
+def _through_a_view(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> torch.Tensor:
+    """A tensor after a part of it was changed in place: a copy, with the part's new value at its place."""
+    base, changed = (a for a in node.args if isinstance(a, fx.Node))
+    views: list[fx.Node] = []
+    at: Any = changed
+    while at is not base:
+        if not isinstance(at, fx.Node) or not at.args or not (in_place(at) or ops.op(at) in ops.SHAPE | ops.SELECT):
+            raise CannotMeasureError("a tensor is changed in place through another one")
+        views += [] if in_place(at) else [at]
+        at = at.args[0]
+    if base in stale and base not in env:
+        _make_again(base, env, stale)
+    whole: torch.Tensor = _resolve(base, env).clone()
+    part = whole
+    for view in reversed(views):
+        target: Any = view.target
+        part = target(part, *_resolve(view.args[1:], env), **_resolve(dict(view.kwargs), env))
+    if part.untyped_storage().data_ptr() != whole.untyped_storage().data_ptr():
+        raise CannotMeasureError("what is changed in place is a copy")
+    part.copy_(_resolve(changed, env))
+    return whole
 
 
 def _make_again(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> None:

@@ -21,6 +21,7 @@ from torch import fx
 from vaelint.anatomy.reconstruction.recon import Pair
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
+from vaelint.record.marks import effect
 from vaelint.rule import Found
 
 _DRAWS = 3
@@ -41,7 +42,8 @@ def targets_are_not_drawn(bench: Bench) -> Iterator[Broken]:
         if len(of) != 1 or not drawn or heads & flow.descendants(*drawn):
             continue
         if (share := _replaced(bench, of[0], fact.pair.recon, target, drawn)) is not None:
-            yield _broken(bench, of[0], _handed_out(bench, of[0], fact.pair, drawn) or fact.pair.meet, target, share)
+            place = _written_into(bench, target, drawn) or _handed_out(bench, of[0], fact.pair, drawn) or fact.pair.meet
+            yield _broken(bench, of[0], place, target, share)
             return
 
 
@@ -90,6 +92,13 @@ def _by_place(tokens: torch.Tensor, pulls: torch.Tensor) -> tuple[torch.Tensor, 
         return (tokens.squeeze(thin[-1]), pulls.any(thin[-1])) if thin else (tokens, None)
     axes = [d for d in range(1, pulls.dim()) if pulls.any(d).shape == tokens.shape]
     return tokens, pulls.any(axes[-1]) if axes and pulls.dim() == tokens.dim() + 1 else None
+
+
+def _written_into(bench: Bench, target: fx.Node, drawn: list[fx.Node]) -> fx.Node | None:
+    """Where tokens are replaced in place, in the tensor that the targets are read from later on."""
+    flow = bench.model.flow
+    effects = [n for n in flow.sorted(flow.ancestors(target) & flow.descendants(*drawn)) if n.target is effect]
+    return next((a for n in effects for a in n.args[1:] if isinstance(a, fx.Node)), None)
 
 
 def _handed_out(bench: Bench, data: Seat, pair: Pair, drawn: list[fx.Node]) -> fx.Node | None:
