@@ -41,13 +41,18 @@ if TYPE_CHECKING:
     Severity.ERROR,
     message="the reparameterisation noise is not standard normal",
     needs=("gaussian",),
-).on("sampling.drawn_noise.noise_moments", "sampling.drawn_noise.spread_is_the_priors")
-def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None], spread_is_the_priors: Callable[[Site], bool]) -> Findings:
+).on("sampling.drawn_noise.noise_moments", "sampling.drawn_noise.spread_is_the_priors", "sampling.drawn_noise.is_no_latent")
+def check(
+    model: Model,
+    noise_moments: Callable[[Site], NoiseMoments | None],
+    spread_is_the_priors: Callable[[Site], bool],
+    is_no_latent: Callable[[Site], bool],
+) -> Findings:
     """Sites whose noise, by measurement, is another distribution than N(0, 1)."""
     for site in model.gaussian_sites:
         noise = model.noise_of(site)
         moments = noise_moments(site)
-        if noise is None or moments is None or moments.is_standard_normal or moments.std == 0:
+        if noise is None or moments is None or moments.is_standard_normal or moments.std == 0 or is_no_latent(site):
             continue
         closed = any(
             k.site is site and k.probe.verdict == "exact" and not k.probe.monte_carlo and k.probe.family == "Gaussian" for k in model.kls

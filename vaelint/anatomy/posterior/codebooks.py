@@ -61,6 +61,14 @@ def lies_in_columns(table: torch.Tensor, width: int) -> bool:
 def written_into(node: fx.Node) -> fx.Node | None:
     """The parameter or buffer of which a value is the state after writing into it (`weight.data.copy_(average)`); None for other values."""
     changed = False
-    while ops.op(node) in ("effect", "detach", "data", "alias") and node.args and isinstance(node.args[0], fx.Node):
-        changed, node = changed or ops.op(node) == "effect", node.args[0]
+    while (writes := _writes(node)) or ops.op(node) in ("detach", "data", "alias"):
+        if not node.args or not isinstance(node.args[0], fx.Node):
+            break
+        changed, node = changed or writes, node.args[0]
     return node if changed and node.op == "get_attr" else None
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether it changes its first argument, itself or by way of a view."""
+    name = ops.raw_name(node)
+    return node.op == "call_function" and (ops.op(node) in ("effect", "setitem") or (name.endswith("_") and not name.endswith("__")))

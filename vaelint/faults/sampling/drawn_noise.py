@@ -175,3 +175,10 @@ def spread_is_the_priors(model: Model, site: Site) -> bool:
     """
     read = {f for term in model.terms if term.role == "kl" and term.detached is None for leaf in term.leaves for f in leaf.frontier}
     return bool(read & set(site.scale_heads)) and not read & set(site.mu_heads)
+
+
+def is_no_latent(model: Model, site: Site) -> bool:
+    """Whether a draw is neither decoded nor charged: a place between two draws, at which a critic's slope is measured."""
+    raw = [n for fact in model.recons for n in (fact.pair.recon, *fact.pair.raw)]
+    charged = {s.z for k in model.kls for s in (k.site, *k.term.sites) if s is not None}
+    return bool(raw) and site.z not in model.flow.ancestors(*raw) and site.z not in charged

@@ -2,8 +2,8 @@
 
 Intervention: all vectors that are looked up are one and the same, and the choice of codes is set, in turn with two different numbers of
 vectors a code. The operations by which the step writes the codes run again and again from the record. Whatever the decay and the
-smoothing, a mean of equal vectors is that vector. Exempt are codes that an optimizer moves, codes that are not used, codes that do
-not settle, and codes of length one, which are directions.
+smoothing, a mean of equal vectors is that vector. Exempt are codes that an optimizer moves or that the loss has a gradient in, codes that
+are not used, codes that do not settle, and codes of length one, which are directions.
 
 Source: van den Oord et al. 2017, Neural Discrete Representation Learning, appendix A.1; Razavi et al. 2019, VQ-VAE-2, eq. 3.
 """
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of, lies_in_columns
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of, lies_in_columns, written_into
 from vaelint.core.finding import Span
 from vaelint.experiment.recompute import in_place
 from vaelint.experiment.verdict import CannotMeasureError
@@ -42,7 +43,7 @@ _ALIKE = 1e-3
 )
 def codes_are_means(bench: Bench) -> Iterator[Broken]:
     """Tables of codes that the step writes and no optimizer moves."""
-    books = [b for b in codebooks_of(bench.model) if len(set(b.table)) == 1]
+    books = [b for b in codebooks_of(bench.model) if len(set(b.table)) == 1 and not _is_pulled(bench, b)]
     if not books:
         return
     built = bench.base.runner.build()
@@ -59,6 +60,13 @@ def codes_are_means(bench: Bench) -> Iterator[Broken]:
         if averages.written is not None and (off := averages.off()) is not None:
             yield _no_mean(bench, averages, *off)
             return
+
+
+def _is_pulled(bench: Bench, book: Codebook) -> bool:
+    """Whether the loss has a gradient in the table, as it is read or as it was written into before."""
+    reached = gradients_of(bench.model).of_loss
+    written = {w.target for n in reached if (w := written_into(n)) is not None}
+    return any(n in reached or n.target in written for n in book.table)
 
 
 def _rows(bench: Bench, book: Codebook) -> list[fx.Node]:
