@@ -1,7 +1,12 @@
-"""A reshape that reads one axis as another: the sizes are those of a permutation, and the memory stays in its order."""
+"""A reshape that reads one axis as another: the sizes are those of a permutation, and the memory stays in its order.
+
+A value that was repeated as a whole has an axis of repetitions in front of its own: what reads that axis behind its own gives each place
+another entry, in turn, where all places were to have the same.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,11 +24,11 @@ _VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "resha
 
 @dataclass(frozen=True)
 class Reread:
-    """A change of shape, the value whose axes it exchanges, and the permutation that its sizes ask for."""
+    """A change of shape, the value whose axes it exchanges, and the permutation that its sizes ask for; none of a repeated value."""
 
     node: fx.Node
     source: fx.Node
-    order: tuple[int, ...]
+    order: tuple[int, ...] = ()
 
 
 def reread(model: Model) -> list[Reread]:
@@ -37,7 +42,22 @@ def reread(model: Model) -> list[Reread]:
             if order is not None:
                 found.append(Reread(node, source, order))
                 break
+            if _reads_repeats_last(source, node):
+                found.append(Reread(node, source))
+                break
     return found
+
+
+def _reads_repeats_last(repeated: fx.Node, node: fx.Node) -> bool:
+    """Whether `(B, C)`, repeated along its last axis, is read as `(B, C, places)`: in memory the repetitions come first."""
+    inner = repeated.args[0] if ops.op(repeated) in ("repeat", "tile") and repeated.args else None
+    if not isinstance(inner, fx.Node) or len(shape(inner)) < 2 or shape(repeated)[:-1] != shape(inner)[:-1]:
+        return False
+    front, size, after = shape(inner)[:-1], shape(inner)[-1], shape(node)
+    times, last = shape(repeated)[-1] // max(size, 1), len(front)
+    if after[:last] != front or len(after) < last + 2 or size < 2 or times < 2:
+        return False
+    return after[last] == size and math.prod(after[last + 1 :]) == times and after[-1] != size
 
 
 def _before(node: fx.Node) -> Iterator[fx.Node]:
