@@ -65,7 +65,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "limit_no_gradients": ("limits-reach-the-step", "loops-find-parameters"),
     "penalty_without_graph": ("penalties-hold-slopes",),
     "exchange_the_labels": ("opponents-pull-apart",),
-    "stick_the_warm_up": ("schedules-have-a-way", "schedules-keep-their-rests"),
+    "stick_the_warm_up": ("schedules-have-a-way", "ramps-are-climbed", "schedules-keep-their-rests"),
     "warm_up_without_end": ("warm-ups-come-to-rest", "schedules-reach-their-top"),
     "forget_to_count": ("counters-are-advanced", "counters-move-in-training"),
     "drop_the_half": ("warm-ups-end-at-the-elbo",),

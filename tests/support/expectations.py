@@ -37,6 +37,8 @@ FOUND_BY_THE_PASS = (
     "vae424_latent_density_formula__prior_of_couplings",
     "vae424_latent_density_formula__shares_of_classes",
     "vae424_latent_density_formula__priors_upwards",
+    "vae416_kl_weight_stuck__whole_epochs",
+    "vae416_kl_weight_stuck__phase_by_its_part",
     "vae225",
     "vae228",
     "vae227",

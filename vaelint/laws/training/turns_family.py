@@ -2,6 +2,7 @@
 
 from vaelint.laws.schedules import (
     caps,
+    climbed,
     counters,
     cut_weights,
     falling_weights,
@@ -50,6 +51,7 @@ __all__ = [
     "averages",
     "balances",
     "caps",
+    "climbed",
     "code_means",
     "constraints",
     "counters",
