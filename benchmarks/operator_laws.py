@@ -76,7 +76,8 @@ BREAKS: dict[str, tuple[str, ...]] = {
 
 WITHOUT: dict[str, tuple[str, ...]] = {
     "it takes two statements at least": (
-        "averages-are-kept", "each-place-gets-its-code", "losses-are-differentiated", "averages-have-their-statistics", "causes-leave-a-trace", "columns-are-shuffled-apart",
+        "each-place-gets-its-code", "losses-are-differentiated",
+        "averages-are-kept", "averages-have-their-statistics", "causes-leave-a-trace", "columns-are-shuffled-apart",
         "priors-go-one-way", "states-are-carried",
         "columns-keep-their-order", "constraints-pull-in-full", "decoded-in-the-units-compared", "decoded-through-the-draw",
         "draws-count-once", "dreams-are-recognised", "experts-keep-their-spreads", "frozen-turns-stay",

@@ -6,7 +6,8 @@ beyond 1, either its rest is cut off (`epoch // n`), or a phase is divided by a 
 
 Exempt are ramps of one step, which have nothing between, and weights without a bound: a switch that is meant compares.
 
-Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.1; Fu et al. 2019, Cyclical Annealing Schedule, section 3.2.
+Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.1; Fu et al. 2019, Cyclical Annealing Schedule,
+section 3.2.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Law B6, for shuffles: columns that are taken apart to be shuffled are shuffled apart.
 
 Read off a real run: what comes out of column after column has other rows than what went in. Where one permutation served all columns, the
-rows are whole again, in another order: a sample of the joint distribution, where one of the product of its marginals was wanted. Where it is
-the columns that change their places, each row keeps all of its own values: what one network tells from rows as they are is no product either.
+rows are whole again, in another order: a sample of the joint distribution, where one of the product of its marginals was wanted. Where
+the columns change their places, each row keeps all of its own values: what one network tells from rows as they are is no product either.
 
 Source: Kim & Mnih 2018, Disentangling by Factorising, algorithm 1: a permutation for each latent.
 """
