@@ -82,8 +82,18 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
         culprit = _reordered(node, rows, bench) or node
         if any(_is_on_purpose(bench, n, rows) for n in (culprit, *culprit.all_input_nodes)):
             return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
-        return [_broken(bench, culprit, node, rows)]
+        return [_broken(bench, culprit if culprit is not node else _turned(node, rows, bench) or node, node, rows)]
     return []
+
+
+def _turned(node: fx.Node, rows: Rows, bench: Bench) -> fx.Node | None:
+    """Where the one operand that meets the data got the rows of other samples, each from one."""
+    mine = [n for n in node.all_input_nodes if n in rows and any(rows[n])]
+    data = [n for n in node.all_input_nodes if n.op == "placeholder" and bench.batch_axis(n) is not None]
+    if len(mine) != 1 or not data or meet(rows[mine[0]]):
+        return None
+    own = any(sample in moved for sample, moved in zip(exchanged(bench), rows[mine[0]], strict=False))  # strays come behind
+    return None if own else _left_at(mine[0], rows, bench)
 
 
 def _is_on_purpose(bench: Bench, node: fx.Node, rows: Rows) -> bool:
