@@ -119,6 +119,14 @@ def softmax_over_the_queries(s: ast.stmt) -> Iterator[Edit]:
             yield axis, "-2"
 
 
+def normalise_over_the_places(s: ast.stmt) -> Iterator[Edit]:
+    """F.normalize(codes, dim=1), for dim=-1."""
+    for n in _calls(s):
+        axis = _axis(n) if called(n) == "normalize" else None
+        if axis is not None and code(axis) in ("-1", "2"):
+            yield axis, "1"
+
+
 def read_the_batch_as_time(s: ast.stmt) -> Iterator[Edit]:
     """A recurrent layer or an attention without batch_first."""
     for n in _calls(s):
@@ -246,6 +254,7 @@ def exchange_the_target(s: ast.stmt) -> Iterator[Edit]:
 LAW_OPERATORS = (
     invert_the_padding_mask, forget_the_padding_mask, invert_the_length, invert_the_mask, forget_the_mask, exchange_the_blend,
     undo_the_straight_through, exchange_the_labels, forget_to_turn_back, softmax_over_the_batch, softmax_over_the_queries,
+    normalise_over_the_places,
     read_the_batch_as_time, shuffle_the_partners, first_for_last, same_columns_twice, zeros_for_the_condition, forget_the_clone,
     same_noise_at_each_step, drop_in_evaluation, drop_everything, forget_the_sigmoid, tanh_for_the_data, reshape_for_permute, farthest_code,
     same_layer_again, exchange_the_target, *DENSITY_OPERATORS, *TRAINING_OPERATORS,

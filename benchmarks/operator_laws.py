@@ -12,6 +12,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "forget_the_padding_mask": ("padding-is-inert",),
     "invert_the_padding_mask": ("attention-sees-what-is-there",),
     "softmax_over_the_queries": ("averages-are-of-a-whole",),
+    "normalise_over_the_places": ("directions-meet-directions",),
     "invert_the_length": ("padding-is-inert", "absent-places-pull-nothing"),
     "invert_the_mask": ("what-is-absent-is-inert", "absence-is-asked-of-the-data", "absent-places-pull-nothing"),
     "forget_the_mask": ("absent-samples-are-not-counted", "absent-experts-count-nowhere", "averages-are-over-what-is-there"),
