@@ -1,8 +1,8 @@
 """Law A8, for directions: values that are compared with directions are directions too, along the axis that is compared.
 
-Observed on the real run: a product of two values, or a distance between them, of which one has length one along the axis that is summed over.
-Prediction: the other one has length one along that axis as well, if it was brought to length one at all. Broken is a value that has length
-one along another axis: `normalize` works on dim 1 where nothing is said, which is the places' axis of (B, T, C).
+Observed on the real run: a product of two values, or a distance between them, of which one has length one along the axis that is summed
+over. Prediction: the other one has length one along that axis as well, if it was brought to length one at all. Broken is a value that has
+length one along another axis: `normalize` works on dim 1 where nothing is said, which is the places' axis of (B, T, C).
 
 Exempt are values that were not brought to length one along any axis.
 
