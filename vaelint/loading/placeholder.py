@@ -23,7 +23,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
     "attr": "attrs", "Bio": "biopython", "pl_bolts": "lightning-bolts", "mpl_toolkits": "matplotlib", "dateutil": "python-dateutil",
     "dotenv": "python-dotenv", "umap": "umap-learn", "skbio": "scikit-bio", "git": "GitPython", "hydra": "hydra-core",
-    "pyro": "pyro-ppl", "scvi": "scvi-tools", "torch_geometric": "torch-geometric",
+    "pyro": "pyro-ppl", "scvi": "scvi-tools",
 }  # fmt: skip
 """What pip calls a package that is imported under another name."""
 

@@ -147,7 +147,9 @@ class Mirror:
 
     def chdir(self, path: Any) -> None:
         """`os.chdir`: a folder that the script made is in the mirror, and what lies beside it is still found from there."""
-        self._real["chdir"](self.reading(path))
+        own = self._path(path)
+        there = own is not None and own not in self._gone and self._exists(own)
+        self._real["chdir"](own if there else self.reading(path))
 
     def remove(self, name: str) -> Callable[..., None]:
         """`os.remove`, `os.unlink`, `os.rmdir`."""
