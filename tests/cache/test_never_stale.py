@@ -88,7 +88,7 @@ def act(box: Path, what: str, path: str) -> None:
         return
 
 
-@settings(max_examples=examples(15, 60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(8, 60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     before=st.lists(st.tuples(st.sampled_from(sorted(ACTS)), st.sampled_from(PATHS)), max_size=4),
     looks=st.lists(st.tuples(st.sampled_from(LOOKS), st.sampled_from(PATHS)), min_size=1, max_size=4),

@@ -106,7 +106,7 @@ def test_a_script_that_does_not_come_to_train_is_stopped_at_its_line(tmp_path: P
     (tmp_path / "slow.py").write_text("import time\n\nfor i in range(10**6):\n    time.sleep(0.01)  # here\n")
     done = run("--timeout", "3", "slow.py", cwd=tmp_path)
     assert done.returncode == 2 and "slow.py:4" in done.stdout and "vaelint run --timeout 6 slow.py" in " ".join(done.stdout.split())
-    (tmp_path / "large.py").write_text("import torch\n\nheld = [torch.ones(10**9) for _ in range(100)]\n")
+    (tmp_path / "large.py").write_text("import torch\n\nheld = [torch.empty(10**9) for _ in range(100)]\n")
     done = run("large.py", cwd=tmp_path)
     assert done.returncode == 2 and "large.py:3" in done.stdout and "more memory than the" in " ".join(done.stdout.split())
 

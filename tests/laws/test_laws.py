@@ -71,7 +71,7 @@ def shown(objective: Objective, result: TargetResult) -> str:
     return "\n".join([objective.source(), *lines, str(result.loss), *result.notes])
 
 
-@settings(LAW, max_examples=examples(12, 120))
+@settings(LAW, max_examples=examples(6, 120))
 @given(objective=objectives())
 def test_a_rewriting_changes_nothing(checked: Checked, objective: Objective) -> None:
     result = checked(objective)

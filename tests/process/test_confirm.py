@@ -62,7 +62,7 @@ def test_claims_about_the_state_are_refuted(tmp_path: Path, slots: dict[str, str
 
 def test_each_experiment_refutes_wrong_findings_and_confirms_none(tmp_path: Path) -> None:
     """On models that mix and draw by design, and in half and double precision. `python tests/support/injections.py` prints the table."""
-    counts = outcomes([v for v in RIGHT if v != "plain"][:: examples(3, 1)], tmp_path)
+    counts = outcomes([v for v in RIGHT if v != "plain"][:: examples(5, 1)], tmp_path)
     assert {name: dict(got) for name, got in counts.items() if got[CONFIRMED.value]} == {}
     assert {e.kind.in_words() for e in experiments()} == {name for name, got in counts.items() if got[REFUTED.value]}
     undecided = sum(got[Certainty.SUSPECTED.value] + got[Certainty.PROVED.value] for got in counts.values())
@@ -73,7 +73,7 @@ def test_each_experiment_refutes_wrong_findings_and_confirms_none(tmp_path: Path
 
 def test_no_experiment_refutes_a_right_finding_where_it_hardly_shows(tmp_path: Path) -> None:
     """On models whose weights are tiny, saturate, are zero or NaN. `tests/support/injections.py` takes each claim to each of them."""
-    counts = of_weak_models(tmp_path, one_in=examples(3, 1))
+    counts = of_weak_models(tmp_path, one_in=examples(6, 1))
     assert {name: dict(got) for name, got in counts.items() if got[REFUTED.value]} == {}
     assert counts["poison_row"][CONFIRMED.value] and counts["no_grad_from_recon"][CONFIRMED.value], "larger weights bring it to light"
     assert sum(got[CONFIRMED.value] for got in counts.values()) > 0.6 * sum(got[c.value] for got in counts.values() for c in Certainty)

@@ -44,7 +44,7 @@ def test_none_of_a_sample_harms_anyone(hostile: ModuleType, folder: Path) -> Non
     corpus = {t.what: t for t in hostile.write_corpus(folder)}
     assert len(corpus) >= 500 and len(importlib.import_module("hostile_disturbances").table()) >= 60
     names = [next(t for t in corpus.values() if t.target.startswith("names0/")), next(t for t in corpus.values() if "名前" in t.target)]
-    assert list(hostile.faults(folder, [*(corpus[what] for what in SAMPLE[:: examples(5, 1)]), *names], 2)) == []
+    assert list(hostile.faults(folder, [*(corpus[what] for what in SAMPLE[:: examples(10, 1)]), *names], 2)) == []
 
 
 @pytest.mark.parametrize("what", ["the front is killed", "the server is killed", "the disk is full", "the cache's folder cannot be made"])

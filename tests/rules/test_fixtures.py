@@ -74,6 +74,7 @@ def test_bad_fixture_gives_its_finding_and_no_other(fixture: Fixture) -> None:
     before: list[TargetResult] = []
     result = check(fixture, before=before)
     assert complaints(fixture, result.findings) == [], result.notes
+    assert [row for row in result.laws if "the law itself failed" in row["reason"]] == []
     if fixture.stem.startswith(FOUND_BEFORE_THE_PASS) and not fixture.stem.startswith(FOUND_BY_THE_PASS):
         assert complaints(fixture, before[0].findings) == [], "bugs of sampling and loss are found without a real pass"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 from vaelint.anatomy.model import Model
@@ -16,6 +18,11 @@ from vaelint.laws import every  # noqa: F401 - registers the laws
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import LAWS, Broken, Cost, Law
 from vaelint.rule import Rule, declared
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LAWS = _PACKAGE / "laws"
+_AT_WORK = tuple(_PACKAGE / name for name in ("experiment", "observe", "replay", "step", "trace"))
+"""Where the user's code, and what was recorded of it, is run."""
 
 
 def replay_laws(model: Model, request: Request, result: TargetResult) -> None:
@@ -45,18 +52,14 @@ def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResu
         broken = list(law.broken(bench))
     except CannotMeasureError as error:
         return {"law": law.name, "outcome": "not measured", "reason": message_of(error)}
-    except (
-        AttributeError,
-        KeyError,
-        AssertionError,
-    ) as error:  # no kernel raises these: the law is at fault, and what it guards was not checked
-        text = f"{type(error).__name__}: {message_of(error)}"
+    except Exception as error:  # noqa: BLE001  a law replays user code on other values, which may raise anything; it is said
+        if not _at_fault(error):
+            return {"law": law.name, "outcome": "not measured", "reason": f"the intervention does not run: {first_line(error)}"}
+        text = first_line(error)
         result.leave_out(
             f"the law {law.name} could not run: {text}", "please report it, with the model that shows it; --laws none leaves it out"
         )
         return {"law": law.name, "outcome": "not measured", "reason": f"the law itself failed: {text}"}
-    except Exception as error:  # noqa: BLE001  a law replays user code on other values, which may raise anything; it is said
-        return {"law": law.name, "outcome": "not measured", "reason": f"the intervention does not run: {first_line(error)}"}
     for one in broken:
         finding = _finding(one, law, bench, rules)
         if finding is None and one.rule in rules:
@@ -65,6 +68,15 @@ def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResu
             result.findings.append(finding)
             result.quiet[:] = [c for c in result.quiet if c != finding.code]
     return {"law": law.name, "outcome": "broken" if broken else "holds", "reason": broken[0].measured if broken else ""}
+
+
+def _at_fault(error: Exception) -> bool:
+    """Whether the law itself failed: no kernel raises such an error, or it arose where neither the user's code nor what was
+    recorded of it was at work. What the law guards was then not checked, and that must be said."""
+    frames = [Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
+    last = max((i for i, path in enumerate(frames) if path.is_relative_to(_LAWS)), default=-1)
+    beyond = [path for path in frames[last + 1 :] if any(path.is_relative_to(folder) for folder in _AT_WORK)]
+    return isinstance(error, (AttributeError, KeyError, AssertionError)) or not beyond
 
 
 def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> Finding | None:

@@ -103,12 +103,18 @@ def op(node: fx.Node) -> str:
     return name
 
 
+def part(node: fx.Node) -> int | None:
+    """Which part `x[0]` or `pair[1]` takes, by a whole number; None for any other operation or index (an array cannot be compared)."""
+    index = node.args[1] if op(node) == "getitem" and len(node.args) == 2 else None
+    return index if type(index) is int else None
+
+
 def is_position(node: fx.Node) -> bool:
     """Whether the node is a place of an extreme: `argmin`, `argsort`, or the second result of `min`, `max`, `topk`, `sort`."""
     if op(node) in ("argmin", "argmax", "argsort"):
         return True
     source = node.args[0] if op(node) == "getitem" and node.args else None
-    return isinstance(source, fx.Node) and op(source) in ("min", "max", "topk", "sort") and bool(node.args[1] == 1)
+    return isinstance(source, fx.Node) and op(source) in ("min", "max", "topk", "sort") and part(node) == 1
 
 
 def raw_name(node: fx.Node) -> str:

@@ -84,5 +84,5 @@ def _call_of(node: fx.Node) -> fx.Node | None:
     if values and ops.op(node) in _LARGEST:
         return node
     inner = ops.value_inputs(node)[:1] if values and ops.op(node) in ops.SELECT else []
-    first = bool(inner) and len(node.args) > 1 and node.args[1] in (0, "values")
+    first = bool(inner) and len(node.args) > 1 and (ops.part(node) == 0 or (isinstance(node.args[1], str) and node.args[1] == "values"))
     return inner[0] if first and ops.op(inner[0]) in _LARGEST and not isinstance(inner[0].meta.get("val"), torch.Tensor) else None

@@ -111,7 +111,7 @@ def twin_of(node: fx.Node, record: Record) -> fx.Node | None:
         (
             n
             for n in record.graph.nodes
-            if span(n) == span(node) and ops.op(n) == ops.op(node) and shape(n) == shape(node) and n.args[1:] == node.args[1:]
+            if span(n) == span(node) and ops.op(n) == ops.op(node) and shape(n) == shape(node) and repr(n.args[1:]) == repr(node.args[1:])
         ),
         None,
     ) or next((n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node)), None)

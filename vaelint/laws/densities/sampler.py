@@ -118,6 +118,8 @@ class Sampler:
         v = self.bench.model.replay([self.v], {**given, self.noise: noise * 1}, sizes, attached=True)[self.v]
         if not v.requires_grad or v.shape[:1] != (points * rows,):
             raise ReplayError("the draw does not move with the noise")
+        if v.is_complex():
+            raise ReplayError("the draw is complex")
         if noise.numel() == 2 * v.numel():  # of a pair that adds up to one
             return Drawn(v.reshape(points, rows, -1), log_p, mass), [given[h] for h in heads], noise
         (rate,) = torch.autograd.grad(v.sum(), [noise], create_graph=True)

@@ -58,7 +58,7 @@ def _nearest(bench: Bench) -> list[fx.Node]:
     found = []
     for node in flow.sorted(model.reaching_loss):
         least = node
-        if ops.op(node) == "getitem" and node.args[1:] == (0,) and isinstance(node.args[0], fx.Node):
+        if ops.part(node) == 0 and isinstance(node.args[0], fx.Node):
             least = node.args[0]
         if not shape(node) or ops.op(least) not in (_ALONE if least is node else _OF_TUPLES):
             continue

@@ -114,7 +114,7 @@ def _alike(bench: Bench, node: fx.Node, source: fx.Node) -> tuple[float, float] 
         slope = gradients((out * weights).sum(), [leaf])[0] if out.requires_grad else None
         if slope is None:
             return None
-        rows = start.shape[0] if start.dim() and start.shape[0] == here[node].shape[0] else 1
+        rows = start.shape[0] if start.dim() and here[node].shape[:1] == start.shape[:1] else 1
         moved.append(((there - out).detach() * weights).reshape(rows, -1).sum(1))
         said.append((slope * by).reshape(rows, -1).sum(1))
     a, b = torch.cat(moved), torch.cat(said)

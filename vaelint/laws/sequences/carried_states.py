@@ -103,7 +103,7 @@ def _given_back(node: fx.Node) -> fx.Node | None:
     """The tensor that a call gives for its step: the first of several."""
     if isinstance(node.meta.get("val"), torch.Tensor):
         return node
-    return next((u for u in node.users if ops.op(u) == "getitem" and u.args[1] == 0), None)
+    return next((u for u in node.users if ops.part(u) == 0), None)
 
 
 def _forgotten(bench: Bench, same: list[fx.Node], moved: float) -> Broken:

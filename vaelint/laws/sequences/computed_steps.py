@@ -45,7 +45,7 @@ def _outputs(bench: Bench) -> Iterator[fx.Node]:
     """The first results of recurrent layers that run forwards alone: every step has read those before it, and no other."""
     for node in bench.model.record.nodes:
         source = node.all_input_nodes[0] if ops.op(node) == "getitem" and node.all_input_nodes else None
-        if source is None or ops.op(source) not in _RECURRENT or node.args[1:] != (0,) or not bench.knows(node):
+        if source is None or ops.op(source) not in _RECURRENT or ops.part(node) != 0 or not bench.knows(node):
             continue
         if len(shape(node)) == 3 and not _both_ways(source):
             yield node

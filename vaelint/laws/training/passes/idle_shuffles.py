@@ -54,7 +54,7 @@ def _is_an_order(flow: Flow, node: fx.Node) -> bool:
     """Whether one order of rows is drawn here: a permutation, or the order of as many random numbers as there are rows."""
     if ops.op(node) == "randperm":
         return True
-    sorts = node.args[0] if ops.op(node) == "getitem" and node.args[1:] == (1,) else node  # what sort() returns second
+    sorts = node.args[0] if ops.part(node) == 1 else node  # what sort() returns second
     one_axis = sum(n != 1 for n in shape(node)) == 1
     return one_axis and isinstance(sorts, fx.Node) and ops.op(sorts) in _SORTS and sorts in flow.pure_noise
 
