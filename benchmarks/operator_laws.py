@@ -97,7 +97,7 @@ WITHOUT: dict[str, tuple[str, ...]] = {
         "kl-sees-what-is-drawn", "learned-weights-are-held", "multipliers-rise-with-violation",
         "number-multipliers-rise", "own-gradients-are-derivatives", "own-gradients-lead-out", "parts-start-apart",
         "points-are-matched-both-ways", "rare-classes-weigh-no-less", "rates-are-above-zero",
-        "reflections-keep-lengths", "schedules-are-factors",
+        "reflections-keep-lengths", "running-sums-run", "schedules-are-factors",
         "settings-reach-the-step", "shares-are-of-a-whole", "shares-are-the-whole", "warm-ups-rise",
     ),
 }  # fmt: skip

@@ -46,7 +46,7 @@ from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
 from vaelint.laws.moments import mixed_draws, one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
-from vaelint.laws.places import code_places, directions, nearest_points, other_table, own_places, patch_places, residual_stages
+from vaelint.laws.places import code_places, directions, nearest_points, other_table, own_places, patch_places, residual_stages, running
 from vaelint.laws.products import (
     absent_experts,
     averaged_experts,
@@ -135,6 +135,7 @@ __all__ = [
     "relaxations",
     "repeated",
     "residual_stages",
+    "running",
     "scaled_bits",
     "seen_samples",
     "separate_samples",

@@ -23,6 +23,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _LAWS = _PACKAGE / "laws"
 _AT_WORK = tuple(_PACKAGE / name for name in ("experiment", "observe", "replay", "step", "trace"))
 """Where the user's code, and what was recorded of it, is run."""
+_OF_THE_GRAPH = "modified by an inplace operation"
+"""What autograd says of the user's own graph, wherever a gradient is asked for."""
 
 
 def replay_laws(model: Model, request: Request, result: TargetResult) -> None:
@@ -76,7 +78,7 @@ def _at_fault(error: Exception) -> bool:
     frames = [Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
     last = max((i for i, path in enumerate(frames) if path.is_relative_to(_LAWS)), default=-1)
     beyond = [path for path in frames[last + 1 :] if any(path.is_relative_to(folder) for folder in _AT_WORK)]
-    return isinstance(error, (AttributeError, KeyError, AssertionError)) or not beyond
+    return isinstance(error, (AttributeError, KeyError, AssertionError)) or not (beyond or _OF_THE_GRAPH in message_of(error))
 
 
 def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> Finding | None:

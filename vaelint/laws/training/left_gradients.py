@@ -109,7 +109,7 @@ def _gradients(built: Built) -> Named:
 
 
 def _apart(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> float:
-    return math.sqrt(sum(float((one[n] - other[n]).square().sum()) for n in one if n in other))
+    return math.sqrt(sum(float((one[n] - other[n]).square().sum()) for n in one if n in other and one[n].shape == other[n].shape))
 
 
 def _is_added(left: Named, after: Named, without: Named, kept: list[str]) -> bool:
