@@ -41,7 +41,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "log_q_of_a_held_draw": ("entropies-are-reached",),
     "forget_the_log_scale": ("log-q-is-of-the-draw", "likelihoods-are-densities", "priors-keep-their-mass"),
     "forget_the_log_det": ("volumes-follow-the-flow", "prior-volumes-are-the-maps"),
-    "variance_for_precision": ("experts-multiply", "certain-priors-win", "spreads-mean-the-same-alone"),
+    "variance_for_precision": ("experts-multiply", "certain-priors-win", "silence-leaves-the-prior", "spreads-mean-the-same-alone"),
     "log_of_the_square": ("scales-fit-their-error",),
     "subtract_the_other_class": ("likelihoods-follow-the-data",),
     "forget_the_sigmoid": ("the-best-fit-is-the-data",),

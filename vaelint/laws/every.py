@@ -54,6 +54,7 @@ from vaelint.laws.products import (
     certain_priors,
     experts,
     reflections,
+    silent_evidence,
     sticks,
     turned_spreads,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "separate_samples",
     "shifted_weights",
     "signals",
+    "silent_evidence",
     "sphere_draws",
     "sticks",
     "straight_through",

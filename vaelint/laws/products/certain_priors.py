@@ -51,55 +51,71 @@ def certain_priors_win(bench: Bench) -> Iterator[Broken]:
 
 def _fault(bench: Bench, site: Site) -> tuple[fx.Node, fx.Node, str] | None:
     """Where the prior enters the product, its spread's layer, and what was seen; None where the law is kept or does not apply."""
-    terms = [t for t in bench.model.terms_of("kl") if t.core is not None and t.detached is None and site in t.sites]
     product = Product(bench, site)
-    if len(terms) != 1 or not product.is_one or any(site.z in leaf.frontier for leaf in terms[0].leaves):
+    term = kl_of(bench, product)
+    if term is None:
         return None
     for number in product.spread_numbers:
         layer = product.layer_of(number)
-        entry = None if _sees(bench, layer) else _entry(bench, site, terms[0], layer)
+        entry = None if sees(bench, layer) else entry_of(product, term, number)
         if entry is not None:
-            ends = [_moved(bench, product, terms[0], number, seed) for seed in range(_SEEDS)]
+            ends = [_moved(product, term, number, seed) for seed in range(_SEEDS)]
             if all(low > 0 and high > 0 for low, high in ends):
                 low, high = (sum(e[k] for e in ends) / _SEEDS for k in (0, 1))
                 return entry, layer, f"with its spread moved by {_FAR:g} either way, the KL moves by {low:+.2g} and by {high:+.2g}"
     return None
 
 
-def _sees(bench: Bench, layer: fx.Node) -> bool:
+def kl_of(bench: Bench, product: Product) -> Term | None:
+    """The one KL of a product's draw, which does not read the draw itself."""
+    site = product.site
+    terms = [t for t in bench.model.terms_of("kl") if t.core is not None and t.detached is None and site in t.sites]
+    if len(terms) != 1 or not product.is_one or any(site.z in leaf.frontier for leaf in terms[0].leaves):
+        return None
+    return terms[0]
+
+
+def sees(bench: Bench, layer: fx.Node) -> bool:
     """Whether a layer sees the sample other than through the draws of other levels."""
     drawn = {s.z for s in bench.model.sites}
     return bool(set(bench.model.record.inputs.values()) & bench.model.flow.ancestors(layer, stop=drawn))
 
 
-def _entry(bench: Bench, site: Site, term: Term, layer: fx.Node) -> fx.Node | None:
+def entry_of(product: Product, term: Term, number: int) -> fx.Node | None:
     """What the product makes of a spread that the KL reads as well, before anything else enters; None where it reads the product alone."""
+    bench, site, layer = product.bench, product.site, product.layer_of(number)
     flow = bench.model.flow
     assert term.core is not None
     to_draw, to_kl = flow.ancestors(site.z), flow.ancestors(term.core) | {term.core}
     for node in flow.sorted((flow.descendants(layer) | {layer}) & to_draw):
         users = flow.users.get(node, ())
         own = [u for u in users if u in to_draw and u is not site.z]
-        if own and any(u in to_kl and u not in to_draw for u in users):
+        if own and any(u in to_kl and u not in to_draw for u in users) and _moves(product, node, number):
             return own[0]
     return None
 
 
-def _moved(bench: Bench, product: Product, term: Term, number: int, seed: int) -> tuple[float, float]:
-    """How the KL moves where one number of the spread is moved down, and up, and what hangs on the draw stays."""
-    replay, z, core = bench.model.replay, product.site.z, term.core
+def _moves(product: Product, node: fx.Node, number: int) -> bool:
+    """Whether a value hangs on this number of the layers' outputs: a spread is read, and not the mean beside it."""
+    replay = product.bench.model.replay
+    if node in product.raw or not product.bench.is_real(node):
+        return node in product.raw
+    here, there = (replay([node], product.values(0, {number: by}), product.sizes)[node] for by in (0.0, 1.0))
+    return not torch.equal(here, there)
+
+
+def with_number(product: Product, term: Term, put: dict[int, float], seed: int) -> float:
+    """The KL with some numbers of the layers' outputs put elsewhere; what hangs on the draw stays."""
+    replay, z, core = product.bench.model.replay, product.site.z, term.core
     assert core is not None
     drawn = torch.zeros(replay.shape_of(z, product.sizes), dtype=torch.float64)
-    found = []
-    for by in (0.0, -_FAR, _FAR):
-        raw = product.values(seed)
-        at = number
-        for value in raw.values():
-            if 0 <= at < value.numel():
-                value.view(-1)[at] = by
-            at -= value.numel()
-        found.append(replay([core], {**raw, z: drawn}, product.sizes, seed=seed)[core].sum())
-    return float(found[1] - found[0]), float(found[2] - found[0])
+    return float(replay([core], {**product.values(seed, put), z: drawn}, product.sizes, seed=seed)[core].sum())
+
+
+def _moved(product: Product, term: Term, number: int, seed: int) -> tuple[float, float]:
+    """How the KL moves where one number of the spread is moved down, and up."""
+    here, low, high = (with_number(product, term, {number: by}, seed) for by in (0.0, -_FAR, _FAR))
+    return low - here, high - here
 
 
 def _broken(bench: Bench, site: Site, entry: fx.Node, layer: fx.Node, text: str) -> Broken:

@@ -92,15 +92,24 @@ class Product:
             at.append(z.reshape(-1)[0].real)
         return at[0], at[1] - at[0]
 
-    def values(self, seed: int) -> dict[fx.Node, torch.Tensor]:
-        """Random outputs of the layers."""
+    def values(self, seed: int, put: Mapping[int, float] | None = None) -> dict[fx.Node, torch.Tensor]:
+        """Random outputs of the layers, with some of their numbers put where one wants them."""
         generator = torch.Generator().manual_seed(seed)
         replay = self.bench.model.replay
-        return {n: torch.randn(replay.shape_of(n, self.sizes), dtype=torch.float64, generator=generator) for n in self.raw}
+        made = {n: torch.randn(replay.shape_of(n, self.sizes), dtype=torch.float64, generator=generator) for n in self.raw}
+        for number, there in (put or {}).items():
+            at = number
+            for value in made.values():
+                if 0 <= at < value.numel():
+                    value.view(-1)[at] = there
+                at -= value.numel()
+        return made
 
-    def slopes(self, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    def slopes(
+        self, seed: int, put: Mapping[int, float] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """All raw numbers, the slopes of the mean and of the log-scale in them, and how the slopes of the mean move with each of them."""
-        raw = self.values(seed)
+        raw = self.values(seed, put)
         if sum(v.numel() for v in raw.values()) > _MOST_NUMBERS:
             return None
         leaves = [v.requires_grad_() for v in raw.values()]
