@@ -43,7 +43,7 @@ from vaelint.laws.decoding import (
     untrained_prior,
 )
 from vaelint.laws.densities import family
-from vaelint.laws.estimators import cut_spreads, estimators_family
+from vaelint.laws.estimators import cut_spreads, estimators_family, summed_out
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
 from vaelint.laws.moments import mixed_draws, one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
 from vaelint.laws.places import code_places, directions, nearest_points, other_table, own_places, patch_places, residual_stages, running
@@ -146,6 +146,7 @@ __all__ = [
     "sphere_draws",
     "sticks",
     "straight_through",
+    "summed_out",
     "symmetric",
     "taught",
     "trained_prior",

@@ -69,7 +69,9 @@ class _Counted:
         if target is None or not known or node not in bench.model.flow.ancestors(target):
             return None
         val = bench.value(node)
-        whole = val.numel() >= 8 and not val.is_complex() and bool((val.double() == val.double().round()).all())
+        if val.is_complex():
+            return None
+        whole = val.numel() >= 8 and bool((val.double() == val.double().round()).all())
         is_cut = bool((val <= 1).all()) and math.prod(shape(target)) < val.numel() and node in bench.model.record.inputs.values()
         alike = shape(node) == shape(target) or is_cut  # the target may be a part of the data: the upper triangle of a graph
         return _Counted(bench, fact, target, node) if whole and bool((val >= 0).all()) and alike else None

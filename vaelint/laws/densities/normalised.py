@@ -42,6 +42,7 @@ _QUICK = 600_000  # numbers of a curve that is taken many times
 _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
 _FLAT = 0.01
 _FAR = 1e4  # only what stands for infinity is that large
+_UNMEASURED = 200.0  # of log Z: in some state the sum has met nothing of it
 _BEYOND = math.log(0.004)  # of a state's sum
 _COUNTED = 0.4  # and of those over counts, whose tails may be long
 
@@ -68,14 +69,16 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
         except ReplayError as error:
             reasons.append(message_of(error))
             continue
-        if nearest is not None and nearest[0] > nearest[1].spread:
+        if nearest is not None and nearest[0] > _UNMEASURED:
+            reasons.append("it is narrower than any grid in some state of the decoder")
+        elif nearest is not None and nearest[0] > nearest[1].spread:
             holds = _mended(one, levels)
             mended = loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds) or missing_part(one, holds)
             yield _broken(bench, one, mended, *nearest)
         elif nearest is not None and nearest[1].words == LINE and (halved := _halved(one, nearest[1])) is not None:
             yield _broken(bench, one, halved, *nearest)
     if reasons:
-        raise CannotMeasureError(f"the likelihood does not run by itself: {reasons[0]}")
+        raise CannotMeasureError(f"the likelihood cannot be added up: {reasons[0]}")
 
 
 def _is_of_shares(one: Elementwise) -> bool:
