@@ -65,8 +65,8 @@ def _weight(node: fx.Node) -> fx.Node:
 
 
 def _columns(node: fx.Node) -> int:
-    """The axis of a layer's outputs: of a convolution the channels."""
-    return len(shape(node)) - 1 - (int(ops.op(node)[-2]) if ops.op(node).startswith("conv") else 0)
+    """The axis of a layer's outputs, from the end, as calls may have more axes before it: of a convolution the channels."""
+    return -1 - (int(ops.op(node)[-2]) if ops.op(node).startswith("conv") else 0)
 
 
 def _unread(bench: Bench, calls: list[fx.Node], axis: int) -> list[int]:
@@ -148,7 +148,7 @@ def _broken(bench: Bench, calls: list[fx.Node], axis: int, unread: list[int]) ->
 def _overlap(bench: Bench, read: list[fx.Node], axis: int, columns: int) -> bool:
     """Whether slices that follow each other are wider in all than the columns that they read."""
     cuts = [n for n in read if not any(u in read for u in bench.model.flow.users.get(n, ()))]
-    return sum(shape(n)[axis] if len(shape(n)) > axis else 1 for n in cuts) > columns
+    return sum(shape(n)[axis] if len(shape(n)) >= -axis else 1 for n in cuts) > columns
 
 
 def _cuts(bench: Bench, calls: list[fx.Node]) -> list[fx.Node]:

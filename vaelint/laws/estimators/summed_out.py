@@ -5,8 +5,8 @@ in q but for the entropy. Intervention: the class scores of one sample are put s
 linear part falls out of the difference; what is left over is the weight of sum_c q log q. Prediction: it is above 0. At 0 the entropy is
 missing, and below 0 it has the wrong sign: q ends at one class, whatever the others cost.
 
-Exempt: classifiers that no given label trains (gates, experts, clusters that are to be certain), losses that are not linear in q but for its
-entropy (relaxed draws, softened classes).
+Exempt: classifiers that no given label trains (gates, experts, clusters that are to be certain), losses that are not linear in q but for
+its entropy (relaxed draws, softened classes).
 
 Source: Kingma et al. 2014, Semi-supervised learning with deep generative models, eq. 7.
 """
