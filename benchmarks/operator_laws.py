@@ -93,7 +93,7 @@ WITHOUT: dict[str, tuple[str, ...]] = {
         "mixtures-are-of-their-draws",
         "balances-even-out", "bins-lie-where-the-data-lies", "capacities-pull-from-both-sides", "components-are-whole",
         "concentrations-pull-as-their-family", "counts-are-counted", "counts-follow-their-exposure", "covariances-stay-symmetric",
-        "classes-keep-their-entropy", "distances-end-at-the-prior", "keys-belong-together",
+        "classes-keep-their-entropy", "distances-end-at-the-prior", "flows-move-all", "keys-belong-together",
         "kl-sees-what-is-drawn", "learned-weights-are-held", "multipliers-rise-with-violation",
         "number-multipliers-rise", "own-gradients-are-derivatives", "own-gradients-lead-out", "parts-start-apart",
         "points-are-matched-both-ways", "rare-classes-weigh-no-less", "rates-are-above-zero",

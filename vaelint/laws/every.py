@@ -45,7 +45,16 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import cut_spreads, estimators_family, summed_out
 from vaelint.laws.likelihoods import bins, follows_data, own_scale
-from vaelint.laws.moments import mixed_draws, one_way_priors, prior_mass, prior_volumes, shifted_weights, sphere_draws, symmetric
+from vaelint.laws.moments import (
+    mixed_draws,
+    one_way_priors,
+    prior_mass,
+    prior_volumes,
+    shifted_weights,
+    sphere_draws,
+    symmetric,
+    unmoved,
+)
 from vaelint.laws.places import code_places, directions, nearest_points, other_table, own_places, patch_places, residual_stages, running
 from vaelint.laws.products import (
     absent_experts,
@@ -155,6 +164,7 @@ __all__ = [
     "turned_targets",
     "turns_family",
     "undone_scaling",
+    "unmoved",
     "unread_inputs",
     "unseen_steps",
     "untrained_prior",
