@@ -173,7 +173,8 @@ def _moved_by(bench: Bench, site: Site, node: fx.Node) -> float:
     same = bench.same({s.z for s in bench.model.sites if bench.knows(s.z)})  # a prior may read other draws, which its own has led to
     before = bench.after(same, [node]).get(node)
     moved = []
-    for change in _changes(same[site.z], first=0 if batch_of(bench.model).runs_over_time else 1):
+    over_time = batch_of(bench.model).runs_over_time or bench.base.batch_axis(site.z) not in (0, None)
+    for change in _changes(same[site.z], first=0 if over_time else 1):
         after = bench.after({**same, site.z: change}, [node]).get(node)
         moved.append(0.0 if before is None or after is None else differ(before, after))
     return min(moved)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
@@ -75,12 +76,13 @@ def _is_moved_only(bench: Bench, site: Site, node: fx.Node) -> bool:
 def _least_moved(bench: Bench, site: Site, draw: fx.Node, prior: fx.Node) -> float:
     """How far the prior moves at the element of the draw that was moved, where it moves least."""
     same = bench.same({s.z for s in bench.model.sites if bench.knows(s.z)})
-    z = same[site.z]
+    z, batch = same[site.z], bench.base.batch_axis(site.z) or 0
     before, least = bench.after(same, [draw, prior]), float("inf")
-    size = z[0].numel()
+    size = z.select(batch, 0).numel()
     for k in sorted({*range(max(0, size - _MOST // 2), size), size // 2, *range(size // 2, min(size, size // 2 + _MOST // 2))}):
         changed = z.clone()
-        changed.reshape(len(z), -1)[:, k] += 1.0
+        rows = changed.movedim(batch, 0)
+        rows[(slice(None), *torch.unravel_index(torch.tensor(k), rows.shape[1:]))] += 1.0
         after = bench.after({**same, site.z: changed}, [draw, prior])
         if draw not in after or prior not in after or draw not in before or prior not in before:
             return 0.0
