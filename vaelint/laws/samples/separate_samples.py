@@ -117,8 +117,8 @@ def _compared(bench: Bench, rows: Rows) -> list[Broken]:
     classes = [n for both in pairs.values() for n in both if n not in rows and bench.knows(n) and bench.batch_axis(n) is not None]
     known = rows | (rows_moved(bench, classes) if classes else {})
     for leaf, operands in pairs.items():
-        if any(not known.get(n) or meet(known[n]) for n in operands):
-            continue
+        if any(not known.get(n) or meet(known[n]) for n in operands) or len({len(known[n]) for n in operands}) > 1:
+            continue  # of other rows than samples, as packed steps are
         sizes = {bench.value(n).shape[bench.batch_axis(n) or 0] for n in operands}
         on_purpose = any(model.op(n) in _ON_PURPOSE or bench.draws_order(n) for n in (*operands, *flow.ancestors(*operands)))
         both = [a | b for a, b in zip(*(known[n] for n in operands), strict=True)]
