@@ -9,6 +9,7 @@ A coupling layer holds one part of the coordinates and bends the other by it. Wh
 stays the Gaussian it was drawn from: the posterior (or prior) gets none of the shapes it was given a flow for. It trains, its
 volumes are right, and more layers change nothing about it.
 
+## Formula
 z_a' = z_a, z_b' = z_b * exp(s(z_a)) + t(z_a); in the next layer a and b change places.
 
 Source: Dinh et al. 2017, Density estimation using Real NVP, section 3.5.

@@ -82,7 +82,9 @@ def _least_moved(bench: Bench, site: Site, draw: fx.Node, prior: fx.Node) -> flo
     for k in sorted({*range(max(0, size - _MOST // 2), size), size // 2, *range(size // 2, min(size, size // 2 + _MOST // 2))}):
         changed = z.clone()
         rows = changed.movedim(batch, 0)
-        rows[(slice(None), *torch.unravel_index(torch.tensor(k), rows.shape[1:]))] += 1.0
+        place = [int(i) for i in torch.unravel_index(torch.tensor(k), rows.shape[1:])]
+        for row in rows:
+            row[tuple(place)] += 1.0
         after = bench.after({**same, site.z: changed}, [draw, prior])
         if draw not in after or prior not in after or draw not in before or prior not in before:
             return 0.0

@@ -319,10 +319,23 @@ class Spread:
         size = max(abs(near), abs(away))
         return size > 1e-12 and abs(near - away) < 1e-6 * size and abs(twice - 4 * near) < 1e-5 * abs(twice)
 
+    @cached_property
+    def _charged(self) -> set[int]:
+        """The columns along which a shift of the mean costs something: not those of steps that a mask leaves out.
+
+        Raises ReplayError where some are left out and an element has several.
+        """
+        start = self._heads(0)
+        costs = {k: abs(self._curvature(start, {k: c})) for k, c in self._start_columns.items()}
+        charged = {k for k, cost in costs.items() if cost > 1e-9 * max(costs.values())}
+        if len(charged) < len(costs) and any(int((c != 0).sum()) != 1 for c in self._start_columns.values()):
+            raise ReplayError("some of the latents are charged, and what makes them cannot be told apart")
+        return charged
+
     def _log_det(self, columns: Mapping[int, torch.Tensor]) -> float:
-        keys = sorted(columns)
+        keys = sorted(set(columns) & self._charged)
         width = next(iter(columns.values()))[0].numel()
-        if width <= _WHOLE:
+        if width <= _WHOLE and len(keys) == len(columns):
             matrix = torch.stack([columns[k][0].reshape(-1) for k in keys], 1)
             return float(torch.linalg.slogdet(matrix).logabsdet)
         return float(sum(columns[k].abs().max().log() for k in keys))

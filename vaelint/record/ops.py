@@ -188,11 +188,15 @@ def uses_parameter(node: fx.Node) -> bool:
 
 
 def is_parameter(node: fx.Node) -> bool:
-    """Whether a node is a parameter, or a view, a cast or a part of one."""
+    """Whether a node is a parameter, or a view, a cast or a part of one; also after a step has moved it in place (`p.add_(e)`)."""
     hops = 0
-    while node.op == "call_function" and (op(node) in SHAPE | CAST | SELECT) and node.all_input_nodes and hops < 6:
+    while node.op == "call_function" and (op(node) in SHAPE | CAST | SELECT or _is_moved(node)) and node.all_input_nodes and hops < 6:
         node, hops = node.all_input_nodes[0], hops + 1
     return node.op == "get_attr" and bool(node.meta.get("parameter"))
+
+
+def _is_moved(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.nn.Parameter) and changes_in_place(raw_name(node))
 
 
 def dims_of(node: fx.Node) -> tuple[int, ...] | None:

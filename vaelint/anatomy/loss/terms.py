@@ -342,7 +342,8 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     decoded, at_z, at_heads = bool(front & layered), bool(front & z), bool(front & heads)
     data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
     if decoded:
-        data += leaf.factors  # x * log(y): the target stands beside the addend
+        # x * log(y): the target stands beside the addend; which steps count is no target, where it is the posterior that counts there
+        data += [f for f in leaf.factors if not (at_heads and _tells_which(f))]
     if at_z or at_heads:
         data = compared(leaf.node, leaf.frontier, data, flow, chosen=at_heads and not decoded)
     if not z and not heads:
@@ -356,6 +357,14 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     if at_z:
         return "discrepancy" if _draws_itself(leaf, draws, flow) else "prior"
     return "other"
+
+
+def _tells_which(node: fx.Node) -> bool:
+    """Whether a value is a comparison's: a mask of the steps within a length."""
+    while ops.op(node) in ops.CAST | ops.SHAPE and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    val = node.meta.get("val")
+    return isinstance(val, torch.Tensor) and val.dtype is torch.bool
 
 
 def _draws_itself(leaf: Leaf, draws: set[fx.Node], flow: Flow) -> bool:

@@ -67,9 +67,11 @@ def _decoded(leaf: Leaf, flow: Flow) -> frozenset[fx.Node]:
 
 
 def _without_others(term: Term, mine: list[Leaf], raw: set[fx.Node], flow: Flow) -> list[Leaf]:
-    """Without the addends of a learned number alone, log s, that belong to other outputs of the decoder: of other steps, of another draw.
+    """Without the addends of a learned number alone, log s, that belong to other outputs of the decoder: of other steps, of another draw,
+    of another kind of data.
 
-    They are as many for each output as there are outputs that the number serves, or a multiple, and come in the same order.
+    Those of a number that these outputs have too are as many for each output as there are outputs that the number serves, or a multiple,
+    and come in the same order.
     """
     parameters = {
         leaf.node: {n for n in flow.ancestors(leaf.node, stop=set(leaf.frontier)) if n.meta.get("parameter")} for leaf in term.leaves
@@ -80,6 +82,8 @@ def _without_others(term: Term, mine: list[Leaf], raw: set[fx.Node], flow: Flow)
         served = _apart([_decoded(leaf, flow) for leaf in using if _decoded(leaf, flow)])
         alone = [leaf for leaf in using if not _decoded(leaf, flow)]
         own = next((i for i, outputs in enumerate(served) if outputs & raw), None)
+        if own is None and served:
+            left = [leaf for leaf in left if leaf not in alone or len(parameters[leaf.node]) > 1]
         each, rest = divmod(len(alone), len(served)) if served else (0, 1)
         if own is not None and len(served) > 1 and each and not rest:
             others = alone[: own * each] + alone[(own + 1) * each :]

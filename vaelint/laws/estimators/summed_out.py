@@ -13,7 +13,7 @@ Source: Kingma et al. 2014, Semi-supervised learning with deep generative models
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import fx
@@ -24,7 +24,7 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.replay.replay import ReplayError
+from vaelint.replay.replay import Operation, ReplayError
 from vaelint.rule import Found
 
 _NORMALISED = frozenset({"softmax", "log_softmax", "logsumexp"})
@@ -133,8 +133,7 @@ def _turned(bench: Bench, scores: fx.Node) -> fx.Node | None:
         name, operands = ops.op(node), node.args[:2]
         if name not in _TURNS or len(operands) != 2 or not all(isinstance(o, fx.Node) for o in operands) or not bench.is_real(node):
             continue
-        exchange = _TURNS[name]
-        with model.replay.exchanged({node: lambda value, f=exchange, o=operands: f(value(o[0]), value(o[1]))}):
+        with model.replay.exchanged({node: _exchanged(_TURNS[name], operands[0], operands[1])}):
             try:
                 weight = _weight(bench, scores)
             except ReplayError:
@@ -142,6 +141,10 @@ def _turned(bench: Bench, scores: fx.Node) -> fx.Node | None:
         if weight is not None and weight > 0:
             return node
     return None
+
+
+def _exchanged(operation: Callable[..., torch.Tensor], one: object, other: object) -> Operation:
+    return lambda value: operation(value(one), value(other))
 
 
 def _broken(bench: Bench, scores: fx.Node, weight: float) -> Broken:

@@ -62,7 +62,7 @@ def _calls(
             continue
         outputs = [m for m in made_here if _layer(m) == _layer(judged)]  # features that are matched are none of the critic's outputs
         same = [m for m in outputs if _fed(bench, m, own, others) & _fed(bench, judged, own, others)]
-        rest = [m for m in outputs if m not in same]
+        rest = [m for m in outputs if m not in same and not _is_climbed(bench, m)]
         if not same or not rest:
             continue
         wanted = _wanted(run, critic.node, same[0])
@@ -92,6 +92,11 @@ def _is_parameter(node: fx.Node) -> bool:
 def _layer(output: fx.Node) -> set[int]:
     """The parameters that make an output: the layer, whichever call of it."""
     return {id(i.meta.get("val")) for i in output.all_input_nodes if i.op == "get_attr" or _is_parameter(i)}
+
+
+def _is_climbed(bench: Bench, output: fx.Node) -> bool:
+    """Whether what is judged was made by asking the same network before, as samples of an energy are: it is no class of its own."""
+    return any(n is not output and n.op == "call_function" and _layer(n) == _layer(output) for n in bench.model.flow.ancestors(output))
 
 
 def _is_led_to(bench: Bench, node: fx.Node, owned: frozenset[int]) -> bool:
