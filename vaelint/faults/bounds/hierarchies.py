@@ -85,8 +85,16 @@ def unheld_sites(model: Model) -> list[Site]:
     in_kl = [s for s in model.sites if held.by_kl & {s.z, *s.heads, *_made_of(model, s)}]
     left = [s for s in model.sites if in_kl and s not in in_kl and s.kind == "gaussian" and s.scale_heads]
     elsewhere = held.by_recon | held.behind_others
+    left = [s for s in left if s.z in _by_value(model)]
     open_ones = [s for s in left if not held.by_cut & set(s.heads) and not elsewhere & {s.z, *s.heads} and _is_read(model, s)]
     return [s for s in open_ones if not _of_the_prior(model, s, in_kl)]
+
+
+def _by_value(model: Model) -> set[fx.Node]:
+    """What the loss is made of otherwise than by a gradient that the step took: an inner loop's draws have that loop's own KL."""
+    loss = model.record.loss
+    taken = frozenset(n for n in model.record.nodes if n.op == "call_function" and ops.op(n) == "grad")
+    return model.flow.ancestors(loss, stop=taken) - taken if loss is not None else set()
 
 
 def _of_the_prior(model: Model, site: Site, held: list[Site]) -> bool:

@@ -298,7 +298,7 @@ def chosen_at(model: Model, fact: ReconFact) -> Span | None:
     if here is None or target is None:
         return here
     for place in (here, *stack[1:]):
-        if (named := _renamed(model, place)) is not None:
+        if (named := _renamed(model, place) or _rebound(model, place, target)) is not None:
             return named
         here = place
         if not _is_handed(model, place, target):
@@ -319,8 +319,32 @@ def _renamed(model: Model, place: Span) -> Span | None:
                 isinstance(node, ast.Assign)
                 and node.lineno < place.line
                 and isinstance(node.value, ast.Name)
-                and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
+                and any(t in names for t in _named(node))
+                and not any(_named(n) & _named(node) and node.lineno < n.lineno < place.line for n in ast.walk(function))
             ):
+                return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+    return None
+
+
+def _named(node: ast.AST) -> set[str]:
+    """The names that an assignment gives a value to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+    return {t.id for t in targets if isinstance(t, ast.Name)}
+
+
+def _rebound(model: Model, place: Span, target: fx.Node) -> Span | None:
+    """Where the name that an expression reads was given another value, made of its own: `x = F.dropout(x)` leaves no other to compare."""
+    made, file = span(target), model.source.file(place.file)
+    expression = file.at(place)
+    if made is None or made.file != place.file or expression is None:
+        return None
+    read = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)}
+    for function in file.functions():
+        if not function.lineno <= min(made.line, place.line) <= max(made.line, place.line) <= (function.end_lineno or function.lineno):
+            continue
+        for node in (n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno == made.line):
+            own = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+            if _named(node) & own & read:
                 return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
     return None
 
