@@ -297,12 +297,7 @@ class Replay:
             target = _CASTS.get(target, target)
         if target is torch.Tensor.new and len(args) == 2 and isinstance(args[1], tuple):
             args = (args[0], torch.Size(args[1]))  # a bare tuple would be taken for data
-        result = target(*args, **kwargs)
-        if result is None and ops.op(node) == "grad" and isinstance(node.meta.get("val"), torch.Tensor):
-            return torch.zeros_like(args[0])  # what another pass left on a weight: here nothing has been passed back yet
-        if target is effect or not node.meta.get("returns_none"):
-            return result
-        return args[0]
+        return _given_back(node, args, target(*args, **kwargs))
 
     def _resolve(self, value: Any, env: Mapping[fx.Node, Any], sizes: Mapping[str, int], doubles: bool) -> Any:
         if isinstance(value, fx.Node):
@@ -331,6 +326,13 @@ class Replay:
     @staticmethod
     def _double(value: torch.Tensor, doubles: bool) -> torch.Tensor:
         return value.double() if doubles and value.is_floating_point() else value
+
+
+def _given_back(node: fx.Node, args: Any, result: Any) -> Any:
+    """What an operation is the value of: what it returns, or the tensor that it has changed."""
+    if result is None and ops.op(node) == "grad" and isinstance(node.meta.get("val"), torch.Tensor):
+        return torch.zeros_like(args[0])  # what another pass left on a weight: here nothing has been passed back yet
+    return result if node.target is effect or not node.meta.get("returns_none") else args[0]
 
 
 def gradients(out: torch.Tensor, leaves: list[torch.Tensor], *, retain: bool = False) -> list[torch.Tensor | None]:

@@ -320,7 +320,9 @@ def _renamed(model: Model, place: Span) -> Span | None:
                 and node.lineno < place.line
                 and isinstance(node.value, ast.Name)
                 and any(t in names for t in _named(node))
-                and not any(_named(n) & _named(node) and node.lineno < n.lineno < place.line for n in ast.walk(function))
+                and not any(
+                    _named(n) & _named(node) and node.lineno < n.lineno < place.line for n in ast.walk(function) if isinstance(n, ast.stmt)
+                )
             ):
                 return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
     return None

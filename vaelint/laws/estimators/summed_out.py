@@ -162,7 +162,7 @@ def _broken(bench: Bench, scores: fx.Node, weight: float) -> Broken:
         label="weighs the bounds of the classes, without the entropy of the weights" if missing else "takes the entropy for a cost",
         labels=model.labels((scores, "the scores of the classes")),
         shapes=(model.row(scores),),
-        why="with nothing for its entropy, q(y|x) goes to the one class that is cheapest now, and stays there: this is no bound",
+        why="with nothing for its entropy, q(y|x) goes to the one class that is cheapest now, and stays there: the loss bounds nothing",
         help="unlabelled data is charged sum_c q(c) * (L_c + log q(c)), with L_c the loss of class c",
     )
     rule = "posterior-without-kl" if missing else "kl-sign"

@@ -80,6 +80,6 @@ def _broken(bench: Bench, node: fx.Node, source: fx.Node, axis: int) -> Broken:
         labels=model.labels((source, "what it runs along")),
         shapes=(model.row(source),),
         why="it gives back what it got: nothing is summed up, multiplied or put in order, and no error says so",
-        help="name the axis that is meant: the one that `unsqueeze` or `None` put in is counted, too",
+        help="name the axis to run along: the one that `unsqueeze` or `None` put in is counted, too",
     )
-    return Broken("running-over-nothing", found, "along the axis that is meant it changes what it gets", f"axis {axis} has one entry")
+    return Broken("running-over-nothing", found, "along another axis it changes what it gets", f"axis {axis} has one entry")
