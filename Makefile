@@ -32,9 +32,9 @@ test: $(READY) ## All tests, with a part of the rules' further cases and of the 
 
 test-cases: $(READY) ## All cases of all rules, the two thousand checks of fixtures/, and all examples of laws, fixes and hostile targets
 	VAELINT_CASES=all $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/rules tests/laws tests/devices tests/observe \
-		tests/cache/test_never_stale.py tests/cache/test_watched.py tests/cli/test_annotate.py tests/cli/test_batches_without_a_loader.py tests/cli/test_fix.py \
-		tests/packages/test_older_keras.py tests/process/test_confirm.py tests/process/test_hostile.py tests/repository/test_gallery.py \
-		tests/repository/test_mutation.py
+		tests/cache/test_never_stale.py tests/cache/test_watched.py tests/cli/test_annotate.py tests/cli/test_batches_without_a_loader.py tests/cli/test_cli.py tests/cli/test_fix.py \
+		tests/cli/test_streams.py tests/packages/test_older_keras.py tests/process/test_confirm.py tests/process/test_hostile.py \
+		tests/process/test_real_pass.py tests/repository/test_gallery.py tests/repository/test_mutation.py tests/server/test_protocol.py
 
 quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
 	$(BIN)/ruff check
