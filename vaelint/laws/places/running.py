@@ -3,7 +3,8 @@
 Read from the record: a running sum, product or extreme, an order or a turn along an axis that the code itself put in, with one entry.
 Prediction: along the axis that is meant it changes something; along this one it gives back what it got.
 
-Exempt are axes of one entry that are a size of the model's, a layer's outputs or a number of draws: one may be what is wanted there.
+Exempt are axes of one entry that are a size of the model's, a layer's outputs or a number of draws: one may be what is wanted there; and
+what a loop has gathered by its first turn.
 
 Source: the definition of `torch.cumsum`: y_i = x_1 + ... + x_i along `dim`.
 """
@@ -18,7 +19,7 @@ from torch import fx
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
-from vaelint.record.record import shape
+from vaelint.record.record import shape, span
 from vaelint.rule import Found
 
 _RUNNING = {
@@ -37,7 +38,7 @@ def running_sums_run(bench: Bench) -> Iterator[Broken]:
         if not isinstance(source, fx.Node) or math.prod(shape(source)[1:]) < 2:
             continue
         axis = _axis(node, len(shape(source)))
-        if axis is not None and shape(source)[axis] == 1 and _is_put_in(source, axis):
+        if axis is not None and shape(source)[axis] == 1 and _is_put_in(source) and not _is_longer_elsewhere(bench, node, axis):
             yield _broken(bench, node, source, axis)
             return
 
@@ -51,25 +52,21 @@ def _axis(node: fx.Node, dimensions: int) -> int | None:
     return axes[0] % dimensions if len(axes) == 1 and type(axes[0]) is int else None
 
 
-def _is_put_in(node: fx.Node, axis: int) -> bool:
-    """Whether the axis was put in by `unsqueeze` or `None` in an index, and is no size of the model's."""
-    name, dimensions = ops.op(node), len(shape(node))
-    if name == "unsqueeze":
-        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        return type(given) is int and given % dimensions == axis
-    if name == "getitem" and len(node.args) == 2:
-        index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-        return _place_of_none(index, dimensions) == axis
-    same = [n for n in ops.value_inputs(node) if len(shape(n)) == dimensions and math.prod(shape(n)) == math.prod(shape(node))]
-    return bool(same) and name not in ops.SHAPE and all(shape(n) == shape(node) and _is_put_in(n, axis) for n in same)
+def _is_put_in(node: fx.Node) -> bool:
+    """Whether the axes of one entry were put in by another layout of values that had none: they are no size of the model's."""
+    own, inputs = shape(node), ops.value_inputs(node)
+    laid_out = len(inputs) == 1 and math.prod(shape(inputs[0])) == math.prod(own)
+    if ops.op(node) in ops.SHAPE | ops.SELECT and laid_out and 1 not in shape(inputs[0]):
+        return True
+    alike = [n for n in inputs if shape(n) == own]
+    return ops.op(node) in ops.POINTWISE | ops.CAST and bool(alike) and all(_is_put_in(n) for n in alike)
 
 
-def _place_of_none(index: tuple[object, ...], dimensions: int) -> int | None:
-    """Where in the result the only `None` of an index of whole slices stands."""
-    if sum(i is None for i in index) != 1 or not all(i is None or i is ... or i == slice(None) for i in index):
-        return None
-    place = next(k for k, i in enumerate(index) if i is None)
-    return dimensions - (len(index) - place) if ... in index[:place] else place
+def _is_longer_elsewhere(bench: Bench, node: fx.Node, axis: int) -> bool:
+    """Whether the same call runs along more entries in another turn of its loop: what has been gathered so far is one in the first."""
+    others = (n for n in bench.model.record.nodes if n is not node and ops.op(n) == ops.op(node) and span(n) == span(node))
+    sizes = (shape(n.args[0]) for n in others if n.args and isinstance(n.args[0], fx.Node))
+    return any(len(size) > axis and size[axis] > 1 for size in sizes)
 
 
 def _broken(bench: Bench, node: fx.Node, source: fx.Node, axis: int) -> Broken:
