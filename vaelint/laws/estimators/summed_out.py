@@ -6,7 +6,7 @@ linear part falls out of the difference; what is left over is the weight of sum_
 missing, and below 0 it has the wrong sign: q ends at one class, whatever the others cost.
 
 Exempt: classifiers that no given label trains (gates, experts, clusters that are to be certain), losses that are not linear in q but for
-its entropy (relaxed draws, softened classes).
+its entropy (relaxed draws, softened classes), and weights that are held (responsibilities of an EM step, which another step finds).
 
 Source: Kingma et al. 2014, Semi-supervised learning with deep generative models, eq. 7.
 """
@@ -24,15 +24,16 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.replay.replay import Operation, ReplayError
+from vaelint.replay.replay import Operation, ReplayError, gradients
 from vaelint.rule import Found
 
 _NORMALISED = frozenset({"softmax", "log_softmax", "logsumexp"})
-_JUDGED = frozenset({"cross_entropy", "nll_loss", "gather", "getitem", "mul", "binary_cross_entropy"})
+_PICKS = frozenset({"cross_entropy", "nll_loss", "gather", "getitem", "take_along_dim"})  # by the number of a class
 _TURNS = {**dict.fromkeys(("add", "iadd"), torch.sub), **dict.fromkeys(("sub", "isub", "subtract"), torch.add)}
 _MOST_CLASSES, _ROWS = 40, 3
 _LITTLE = 1e-6
 _ALIKE = 0.02
+_SHORT = 1e-4
 _PREDICTED = "the weight of the entropy of what is summed out is above 0"
 
 
@@ -85,11 +86,27 @@ def _is_trained_on_labels(bench: Bench, scores: fx.Node) -> bool:
     weights = {i.target for i in layer.all_input_nodes if ops.is_parameter(i)}
     others = {n for n in flow.order if n is not layer and weights & {i.target for i in n.all_input_nodes if ops.is_parameter(i)}}
     drawn = {s.z for s in model.sites}
-    judged = flow.descendants(*others) - flow.descendants(scores) if others else set()
-    return any(
-        ops.op(n) in _JUDGED and any(i in flow.data and i not in flow.learned for i in n.all_input_nodes) and not drawn & flow.ancestors(n)
-        for n in judged & model.reaching_loss
-    )
+    judged = (flow.descendants(*others) - flow.descendants(scores)) & model.reaching_loss if others else set()
+    return any(_is_held_to_a_label(bench, n, shape(scores)[1]) and not drawn & flow.ancestors(n) for n in judged)
+
+
+def _is_held_to_a_label(bench: Bench, node: fx.Node, classes: int) -> bool:
+    """Whether a given class picks from scores of all classes, by its number or as a row with a one."""
+    flow, inputs = bench.model.flow, ops.value_inputs(node)
+    given = [n for n in inputs if n in flow.data and n not in flow.learned]
+    if not given or not any(n in flow.learned and shape(n)[-1:] == (classes,) for n in inputs):
+        return False
+    whole = [n for n in given if isinstance(val := n.meta.get("val"), torch.Tensor) and not val.is_floating_point()]
+    if ops.op(node) in _PICKS:
+        return bool(whole) or ops.op(node) == "cross_entropy"
+    return ops.op(node) in ops.MUL and any(_is_of_ones(bench, n, classes) for n in given)
+
+
+def _is_of_ones(bench: Bench, node: fx.Node, classes: int) -> bool:
+    if shape(node)[-1:] != (classes,) or not bench.is_real(node):
+        return False
+    value = bench.model.replay([node], {}, dict(bench.model.record.sizes))[node]
+    return bool(((value == 0) | (value == 1)).all() and (value.sum(-1) == 1).all())
 
 
 def _weight(bench: Bench, scores: fx.Node) -> float | None:
@@ -101,7 +118,11 @@ def _weight(bench: Bench, scores: fx.Node) -> float | None:
         found: list[tuple[float, float]] = []
         for _ in range(2):
             ends = torch.softmax(1.5 * torch.randn((2, classes), dtype=torch.float64, generator=generator), 1)
+            if not _is_followed(bench, scores, start, row):
+                break
             found.append(_along(bench, scores, start, row, ends))
+        if len(found) < 2:
+            continue
         (one, linear), (other, _) = found
         size = max(abs(linear), _LITTLE)
         if abs(linear) < _LITTLE or abs(one - other) > _ALIKE * max(abs(one), abs(other)) + _LITTLE * size:
@@ -123,6 +144,22 @@ def _along(bench: Bench, scores: fx.Node, start: torch.Tensor, row: int, ends: t
     bend, entropy = values[0] + values[1] - 2 * values[2], parts[0] + parts[1] - 2 * parts[2]
     weight = bend / entropy
     return weight, values[0] - values[1] - weight * (parts[0] - parts[1])
+
+
+def _is_followed(bench: Bench, scores: fx.Node, start: torch.Tensor, row: int) -> bool:
+    """Whether the gradient says how the loss moves with the scores of a row: no part of q is held on the way."""
+    model, loss = bench.model, bench.model.record.loss
+    assert loss is not None
+    sizes, leaf = dict(model.record.sizes), start.clone().requires_grad_()
+    out = model.replay([loss], {scores: leaf * 1}, sizes, seed=3)[loss]
+    (slope,) = gradients(out, [leaf]) if out.requires_grad else [None]
+    if slope is None:
+        return False
+    by = torch.zeros_like(start)
+    by[row] = _SHORT * torch.linspace(-1, 1, start.shape[1], dtype=torch.float64)
+    up, down = (float(model.replay([loss], {scores: start + way}, sizes, seed=3)[loss]) for way in (by, -by))
+    moved, told = (up - down) / 2, float((slope * by).sum())
+    return abs(moved - told) <= _ALIKE * abs(moved)
 
 
 def _turned(bench: Bench, scores: fx.Node) -> fx.Node | None:
