@@ -2,12 +2,12 @@
 
 ## What it does
 Moves the weights of a flow and compares what comes out of its layers with what was drawn. Reports coordinates that come out
-of two layers of one kind or more as they went in, where others do not.
+of two layers of one kind or more as they went in, where the others are only shifted and scaled.
 
 ## Why is this bad
 A coupling layer holds one part of the coordinates and bends the other by it. Where each layer holds the same part, that part
-stays the Gaussian it was drawn from: the posterior (or prior) gets none of the shapes it was given a flow for. It trains, its
-volumes are right, and more layers change nothing about it.
+stays the Gaussian it was drawn from, and all layers together do what one of them does. It trains, its volumes are right, and
+more layers change nothing about it.
 
 ## Formula
 z_a' = z_a, z_b' = z_b * exp(s(z_a)) + t(z_a); in the next layer a and b change places.
@@ -21,7 +21,7 @@ Source: Dinh et al. 2017, Density estimation using Real NVP, section 3.5.
     self.flows = nn.ModuleList(Coupling(n, parity=i % 2) for i in range(6))
 
 ## When to ignore
-When the held coordinates are a condition of the others, and are meant to stay Gaussian.
+Never: one layer does the same. Layers that bend the rest by more than a line (splines) are not reported.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

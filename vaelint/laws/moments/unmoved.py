@@ -1,10 +1,12 @@
 """Law C2, for couplings: between them, the layers of a flow move every coordinate.
 
 Intervention: the weights of all layers are moved, as layers that start as the identity move nothing. Where a draw goes through two layers
-of one kind or more, each of which holds a part of the coordinates, prediction: no coordinate is held by all of them. Those that are come
-out as they went in: what they carry is of the base's family, and the others alone are bent.
+of one kind or more, each of which holds a part of the coordinates, prediction: no coordinate is held by all of them, or the others are
+bent more by each layer. Where some are held by all, and the others are shifted and scaled by what is held alone, any number of such layers
+is one of them.
 
-Exempt: a single coupling; layers that add no volume to the loss (they are no flow); draws of more than two axes.
+Exempt: a single coupling; layers that add no volume to the loss (they are no flow); draws of more than two axes; layers that bend the rest
+(splines), which a condition on the held part may be meant by.
 
 Source: Dinh et al. 2017, Density estimation using Real NVP, section 3.5: components that are left unchanged in one coupling layer are
 updated in the next.
@@ -29,6 +31,7 @@ from vaelint.rule import Found
 
 _MOVED = 0.3
 _FEWEST = 4  # coordinates
+_STRAIGHT = 1e-6
 
 
 @law("flows-move-all", "some layer of a flow moves each coordinate", covered=("VAE427", "VAE514"), cost="replay")
@@ -68,9 +71,17 @@ def _held_by_all(bench: Bench, site: Site) -> tuple[fx.Node, Sequence[str], list
     last = next((n for n in reversed(ends) if not bool(held[n].all())), None)
     layers = [path for path in owners if any(n.meta.get("module") == path for n in chain) and _adds_volume(bench, path, ends)]
     kinds = {type(c.module) for c in model.record.calls if c.path in layers}
-    if last is None or last not in chain or len(layers) < 2 or len(kinds) != 1:
+    if last is None or last not in chain or len(layers) < 2 or len(kinds) != 1 or not _is_one_layer(bench, site, last, put, held[last]):
         return None
     return last, layers, torch.nonzero(held[last]).flatten().tolist()
+
+
+def _is_one_layer(bench: Bench, site: Site, last: fx.Node, put: dict[fx.Node, torch.Tensor], held: torch.Tensor) -> bool:
+    """Whether all the layers do what one of them does: given what is held, the rest goes through a line, which lines make a line of."""
+    model, z = bench.model, put[site.z]
+    by = torch.where(held, 0.0, 1.0).to(z)
+    here, one, two = (model.replay([last], {**put, site.z: z + k * by}, dict(model.symbols))[last] for k in range(3))
+    return float((two - 2 * one + here).abs().max()) <= _STRAIGHT * float((one - here).abs().max())
 
 
 def _ends(bench: Bench, site: Site) -> list[fx.Node]:
@@ -103,8 +114,8 @@ def _broken(bench: Bench, site: Site, last: fx.Node, layers: Sequence[str], held
         label=f"{len(layers)} layers hold the same coordinates",
         labels=model.labels((last, f"coordinates {shown} are here what was drawn"), (site.z, "drawn here")),
         shapes=(model.row(last),),
-        why="what no layer moves stays the Gaussian that it was drawn from: the flow bends only the other coordinates, however deep it is",
+        why="they do together what one of them does: the others are shifted and scaled by what is held, which stays as it was drawn",
         help="let every second layer hold the other half: a mask of parity i % 2, or z.flip(1) between the layers",
     )
-    text = f"with all weights moved, {len(held)} of {shape(site.z)[1]} coordinates come out of {len(layers)} layers as they went in"
+    text = f"with all weights moved, {len(held)} of {shape(site.z)[1]} come out of {len(layers)} layers as they went in, the rest on a line"
     return Broken("coordinates-unmoved", found, "some layer moves each coordinate", text)
