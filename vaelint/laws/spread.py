@@ -150,7 +150,11 @@ class Spread:
 
     @cached_property
     def _start_curvature(self) -> float:
-        return self._curvature(self._heads(0), self._start_columns)
+        return sum(self._start_costs.values())
+
+    @cached_property
+    def _start_costs(self) -> dict[int, float]:
+        return self._costs(self._heads(0), self._start_columns)
 
     def _holds_neighbours(self, heads: Heads) -> bool:
         """Whether each element of the draw is held to another element's posterior, as a filter's to that of the step before.
@@ -264,10 +268,14 @@ class Spread:
         return found
 
     def _curvature(self, heads: Heads, columns: Mapping[int, torch.Tensor]) -> float:
-        """What shifts of the mean by each column cost: second differences of the term, added up."""
+        """What shifts of the mean by all columns cost together."""
+        return sum(self._costs(heads, columns).values())
+
+    def _costs(self, heads: Heads, columns: Mapping[int, torch.Tensor]) -> dict[int, float]:
+        """What a shift of the mean by each column costs: second differences of the term."""
         here, (middle, leaves) = self._term(heads), self._mean(heads)
-        steps = (self._shifted(heads, middle, leaves, c) for c in columns.values() if bool((c != 0).any()))
-        return sum(self._term(up) + self._term(down) - 2 * here for up, down in steps)
+        steps = {k: self._shifted(heads, middle, leaves, c) for k, c in columns.items() if bool((c != 0).any())}
+        return {k: self._term(up) + self._term(down) - 2 * here for k, (up, down) in steps.items()}
 
     def _charges_for_others(self, heads: Heads) -> bool:
         """Whether the term moves with what this draw does not: experts of which one is drawn, several posteriors at once.
@@ -325,10 +333,9 @@ class Spread:
 
         Raises ReplayError where some are left out and an element has several.
         """
-        start = self._heads(0)
-        costs = {k: abs(self._curvature(start, {k: c})) for k, c in self._start_columns.items()}
-        charged = {k for k, cost in costs.items() if cost > 1e-9 * max(costs.values())}
-        if len(charged) < len(costs) and any(int((c != 0).sum()) != 1 for c in self._start_columns.values()):
+        least = 1e-9 * max(map(abs, self._start_costs.values()), default=0.0)
+        charged = {k for k, cost in self._start_costs.items() if abs(cost) > least}
+        if len(charged) < len(self._start_columns) and any(int((c != 0).sum()) != 1 for c in self._start_columns.values()):
             raise ReplayError("some of the latents are charged, and what makes them cannot be told apart")
         return charged
 
