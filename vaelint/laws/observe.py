@@ -8,6 +8,7 @@ from typing import Any
 
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Certainty, Evidence, Finding, Severity
+from vaelint.core.memory import ran_out
 from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.sign import sign
@@ -78,6 +79,8 @@ def _at_fault(error: Exception) -> bool:
     frames = [Path(f.filename) for f in traceback.extract_tb(error.__traceback__)]
     last = max((i for i, path in enumerate(frames) if path.is_relative_to(_LAWS)), default=-1)
     beyond = [path for path in frames[last + 1 :] if any(path.is_relative_to(folder) for folder in _AT_WORK)]
+    if ran_out(error):
+        return False
     return isinstance(error, (AttributeError, KeyError, AssertionError)) or not (beyond or _OF_THE_GRAPH in message_of(error))
 
 
