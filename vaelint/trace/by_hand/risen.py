@@ -42,4 +42,4 @@ def as_risen(spans: SpanFinder, name: str, args: tuple[Any, ...], frame: FrameTy
 
 
 def _is_nought(value: object) -> bool:
-    return isinstance(value, int | float) and plain(value) == 0
+    return isinstance(value, int | float) and bool(plain(value) == 0)  # of numpy, which answers in its own kind
