@@ -336,15 +336,14 @@ def _named(node: ast.AST) -> set[str]:
 
 def _rebound(model: Model, place: Span, target: fx.Node) -> Span | None:
     """Where the name that an expression reads was given another value, made of its own: `x = F.dropout(x)` leaves no other to compare."""
-    made, file = span(target), model.source.file(place.file)
+    file = model.source.file(place.file)
     expression = file.at(place)
-    if made is None or made.file != place.file or expression is None:
-        return None
-    read = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)}
+    made = {s.line for s in (span(target), *(target.meta.get("stack") or ())) if s is not None and s.file == place.file}
+    read = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)} if expression is not None else set()
     for function in file.functions():
-        if not function.lineno <= min(made.line, place.line) <= max(made.line, place.line) <= (function.end_lineno or function.lineno):
+        if not function.lineno <= place.line <= (function.end_lineno or function.lineno):
             continue
-        for node in (n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno == made.line):
+        for node in (n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno in made):
             own = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
             if _named(node) & own & read:
                 return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
