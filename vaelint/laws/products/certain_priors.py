@@ -90,18 +90,22 @@ def entry_of(product: Product, term: Term, number: int) -> fx.Node | None:
     for node in flow.sorted((flow.descendants(layer) | {layer}) & to_draw):
         users = flow.users.get(node, ())
         own = [u for u in users if u in to_draw and u is not site.z]
-        if own and any(u in to_kl and u not in to_draw for u in users) and _moves(product, node, number):
+        if own and any(u in to_kl and u not in to_draw for u in users) and _is_of(product, node, number):
             return own[0]
     return None
 
 
-def _moves(product: Product, node: fx.Node, number: int) -> bool:
-    """Whether a value hangs on this number of the layers' outputs: a spread is read, and not the mean beside it."""
-    replay = product.bench.model.replay
+def _is_of(product: Product, node: fx.Node, number: int) -> bool:
+    """Whether a value hangs on this one of the experts' spreads: not on the mean beside it, and not on what the product has made of all."""
     if node in product.raw or not product.bench.is_real(node):
         return node in product.raw
-    here, there = (replay([node], product.values(0, {number: by}), product.sizes)[node] for by in (0.0, 1.0))
-    return not torch.equal(here, there)
+
+    def at(put: dict[int, float]) -> torch.Tensor:
+        found: torch.Tensor = product.bench.model.replay([node], product.values(0, put), product.sizes)[node]
+        return found
+
+    moved = [n for n in product.spread_numbers if not torch.equal(at({n: 0.0}), at({n: 1.0}))]
+    return moved == [number]
 
 
 def with_number(product: Product, term: Term, put: dict[int, float], seed: int) -> float:
