@@ -246,3 +246,10 @@ def test_products_of_the_draw_are_looked_for_in_two_runs_however_long_the_way_is
         said_of(tmp_path, {"given": "x, y", "loss": loss}, "x=8x12", "y=2x10:int64[0,8)")
         seen.append(len(runs))
     assert seen[1] < seen[0] + 20, seen
+
+
+def test_a_weight_by_the_last_part_of_a_batch_is_no_power_of_it(tmp_path: Path) -> None:
+    """1 / (B - 8) looks like 1 / B^2 between batches of 12 and 24."""
+    terms = said_of(tmp_path, {"loss": "return (error + kl)[8:].mean()"}, "x=12x12").loss["terms"]
+    assert [t["weight"] for t in terms] == ["0.125", "0.25"]  # of the squared error, half of it
+    assert all(t["reduction"].startswith("at a fixed B") for t in terms)

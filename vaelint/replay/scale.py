@@ -53,7 +53,8 @@ def measure(
 ) -> Scaling:
     """Runs `weight(sizes)` at `base` and with each symbol of `vary` at its other value.
 
-    The exponent of a symbol is the log-ratio of weights over the log-ratio of sizes, rounded when it is whole to 1e-4.
+    The exponent of a symbol is the log-ratio of weights over the log-ratio of sizes, rounded when it is whole to 1e-4. One beyond -1 and 1
+    must hold at a third size too: 1 / (B - 8), the last part of a batch that was cut in three, looks like 1 / B^2 between 12 and 24.
     Raises `ReplayError` when not even the base runs.
     """
     here = weight(base)
@@ -68,7 +69,12 @@ def measure(
             exponents[symbol] = None
             continue
         power = math.log(there / here) / math.log(other / base[symbol])
-        exponents[symbol] = float(round(power)) if abs(power - round(power)) < 1e-4 else power
+        exponent = float(round(power)) if abs(power - round(power)) < 1e-4 else power
+        third = 2 * other - base[symbol]
+        if abs(exponent) > 1 and not _reaches(weight, {**base, symbol: third}, here * (third / base[symbol]) ** exponent):
+            exponents[symbol] = None
+            continue
+        exponents[symbol] = exponent
     constant = here
     for symbol, exponent in exponents.items():
         if exponent:
@@ -78,6 +84,14 @@ def measure(
         if exponent:
             value *= actual[symbol] ** exponent
     return Scaling(value, exponents, constant)
+
+
+def _reaches(weight: Callable[[Mapping[str, int]], float], sizes: Mapping[str, int], predicted: float) -> bool:
+    """Whether a weight is what it was predicted to be; a size that does not run says nothing against it."""
+    try:
+        return math.isclose(weight(sizes), predicted, rel_tol=1e-3)
+    except ReplayError:
+        return True
 
 
 def ratio(top: Scaling, bottom: Scaling, actual: Mapping[str, int]) -> Scaling:
