@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vaelint.anatomy.loss.terms import Term, layered_nodes
 from vaelint.anatomy.posterior.sites import Site, sample_axes
-from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.anatomy.reconstruction.pairs import Pair
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, shape
 

@@ -180,9 +180,13 @@ class Bench:
         """The values of `wanted` with some nodes changed, everything else of the run as it was: noise, weights, path.
 
         Nodes among `changes` that keep their value are held: nothing reaches past them.
-        Raises CannotMeasureError where a part of the record cannot be run again.
+        Raises CannotMeasureError where a part of the record cannot be run again, and where the run has none of `wanted`: an inner loop that
+        ends by chance ran another number of turns.
         """
+        wanted = list(wanted)
         asked = [n for n in wanted if self.knows(n)]
+        if wanted and not asked:
+            raise CannotMeasureError("the run went another way than the one that was traced")
         got = self.base.recompute(asked, changes)
         return {n: v.detach() for n, v in got.items() if isinstance(v, torch.Tensor)}
 

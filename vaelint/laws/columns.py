@@ -78,7 +78,7 @@ def _unread(bench: Bench, calls: list[fx.Node], axis: int) -> list[int]:
     got = bench.base.gradient(bench.value_with_graph(loss), live)
     if not any(g is not None and bool(g.any()) for g in got):
         return []  # wholly cut off: other laws speak of it
-    pulled = sum(g.abs().movedim(axis, 0).flatten(1).sum(1) for g in got if g is not None)
+    pulled = sum(g.abs().movedim(axis, 0).reshape(g.shape[axis], -1).sum(1) for g in got if g is not None)
     suspects = [c for c in range(shape(calls[0])[axis]) if not bool(pulled[c])] if isinstance(pulled, torch.Tensor) else []
     wanted = [loss, *(leaf.node for term in bench.model.terms for leaf in term.leaves)]
     before = bench.after({n: v.clone() for n, v in base.items()}, wanted) if suspects else {}

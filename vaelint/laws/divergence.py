@@ -66,12 +66,21 @@ def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
             try:
                 spread = Spread(bench, slice_, site)
                 off = spread.disagreement()
-                if off is not None and not spread.is_divergence and not spread.is_likelihood:
+                if off is not None and not (spread.is_divergence or spread.is_likelihood or _is_part_of_one(bench, term, site)):
                     yield _broken(bench, spread, off)
             except ReplayError as error:
                 reasons.append(message_of(error))
     if reasons:
         raise CannotMeasureError(f"the KL does not run by itself: {reasons[0]}")
+
+
+def _is_part_of_one(bench: Bench, term: Term, site: Site) -> bool:
+    """Whether the term is the KL together with other terms that read the same posterior: a Markov prior whose steps hang on given times,
+    the cross-entropy and the entropy apart."""
+    read = [t for t in bench.model.terms if t.role in ("kl", "other") and t.detached is None]
+    more = [t for t in read if t is not term and any(set(site.heads) & set(leaf.frontier) for leaf in t.leaves)]
+    whole = Term("kl", [leaf for t in (term, *more) for leaf in t.leaves], term.sites)
+    return bool(more) and any(s is site and Spread(bench, slice_, s).agrees for slice_, s in slices_of(bench, whole))
 
 
 def slices_of(bench: Bench, term: Term) -> Iterator[tuple[Slice, Site]]:

@@ -91,12 +91,13 @@ def _wrong(bench: Bench, node: fx.Node, source: fx.Node) -> tuple[float, float, 
 
 
 def _slope(bench: Bench, node: fx.Node, source: fx.Node, at: int, step: float, weights: torch.Tensor) -> float:
-    """How the weighted sum of what comes out moves with one element."""
+    """How the weighted sum of what comes out moves with one element, what else the function was given held."""
     sums = []
+    held = bench.same(n for n in node.all_input_nodes[1:] if n is not source and bench.knows(n))
     for way in (step, -step):
         changed = bench.value(source).clone(memory_format=torch.contiguous_format)
         changed.view(-1)[at] += way
-        after = bench.after({source: changed}, [node]).get(node)
+        after = bench.after({**held, source: changed}, [node]).get(node)
         if after is None or after.shape != weights.shape:
             raise CannotMeasureError("the function does not run again")
         sums.append(float((after.double() * weights).sum()))

@@ -7,6 +7,7 @@ lengths, masks and labels have none.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 
 import torch
@@ -86,10 +87,18 @@ def _others(bench: Bench, seat: Seat) -> Iterator[torch.Tensor]:
         made = [torch.full_like(val, low), torch.full_like(val, max(low, top))]
     else:
         made = [val.flip(seat.axis), 2 * val + 1 if val.is_floating_point() else val.roll(1, seat.axis)]
+        made += _beyond_thresholds(val, declared) if val.is_floating_point() else []
     different = [m for m in made if not torch.equal(m, val)]
     if not different:
         raise CannotMeasureError(f"{seat.name} has one value only")
     yield from different
+
+
+def _beyond_thresholds(val: torch.Tensor, declared: tuple[float, float] | None) -> list[torch.Tensor]:
+    """Values on the other side of a threshold, as far as the declared range has them: what is read as `x > 0` moves with no others."""
+    low, high = declared or (-math.inf, math.inf)
+    ends = [end for end in (low, high) if math.isfinite(end)]
+    return [torch.full_like(val, v) for v in (0.0, *ends) if low <= v <= high] + ([-val] if low < 0 else [])
 
 
 def _broken(bench: Bench, seat: Seat, read: bool) -> Broken:

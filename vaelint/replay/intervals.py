@@ -90,7 +90,7 @@ _SAME = (
 _RAW = frozenset(
     {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm"}
 )
-_PRODUCTS = frozenset({"matmul", "bmm", "mm"})
+_PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "conv1d", "conv2d", "conv3d"})
 
 
 class Intervals:
@@ -144,11 +144,17 @@ class Intervals:
         return found if found is None or not (math.isnan(found.low) or math.isnan(found.high)) else None
 
     def _product(self, node: fx.Node) -> Bounds | None:
-        """Of a matrix product of values that are not negative: 0 where a learned one is 0 throughout, and not where ones and zeros pick."""
-        factors = [(n, self.of(n)) for n in ops.value_inputs(node)]
-        if any(b is None or b.low < 0 for _, b in factors):
+        """Of a matrix product of values that are not negative: 0 where a learned one is 0 throughout, and not where ones and zeros pick.
+
+        A bias that is not 0 keeps it away from 0: the variance of a layer whose weights are drawn, Kingma et al. 2015, eq. 6.
+        """
+        factors, bias = ops.value_inputs(node)[:2], ops.value_inputs(node)[2:]
+        known = [(n, self.of(n)) for n in factors]
+        added = self.of(bias[0]) if bias else Bounds(0.0, 0.0, True)
+        if added is None or added.low < 0 or any(b is None or b.low < 0 for _, b in known):
             return None
-        return Bounds(0.0, INF, any(b is not None and b.low == 0 and b.reached and n in self._model.flow.learned for n, b in factors), node)
+        reached = any(b is not None and b.low == 0 and b.reached and n in self._model.flow.learned for n, b in known)
+        return Bounds(added.low, INF, reached and added.reached, node)
 
     def _given(self, node: fx.Node) -> Bounds | None:
         """Of what is not computed here: an input, a parameter, a whole number such as a size."""

@@ -69,12 +69,10 @@ def measure(
             exponents[symbol] = None
             continue
         power = math.log(there / here) / math.log(other / base[symbol])
-        exponent = float(round(power)) if abs(power - round(power)) < 1e-4 else power
+        power = float(round(power)) if abs(power - round(power)) < 1e-4 else power
         third = 2 * other - base[symbol]
-        if abs(exponent) > 1 and not _reaches(weight, {**base, symbol: third}, here * (third / base[symbol]) ** exponent):
-            exponents[symbol] = None
-            continue
-        exponents[symbol] = exponent
+        holds = abs(power) <= 1 or _reaches(weight, {**base, symbol: third}, here * (third / base[symbol]) ** power)
+        exponents[symbol] = power if holds else None
     constant = here
     for symbol, exponent in exponents.items():
         if exponent:

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 def fit(target: Float[torch.Tensor, " n"], columns: list[torch.Tensor]) -> tuple[list[float], float]:
     """Least squares coefficients of `target` on `columns`, and the largest relative residual."""
-    a = torch.stack([c.expand_as(target) for c in columns], dim=1)
+    target = target.detach()
+    a = torch.stack([c.detach().expand_as(target) for c in columns], dim=1)
     if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(target).all())):
         return [math.nan] * len(columns), math.inf  # LAPACK stops at such numbers
     solution = torch.linalg.lstsq(a, target.unsqueeze(1), driver="gelsd").solution.squeeze(1)

@@ -15,7 +15,7 @@ from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior, of_p
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.posterior.codebooks import codebooks_of
-from vaelint.anatomy.reconstruction.recon import picks_class
+from vaelint.anatomy.reconstruction.pairs import picks_class
 from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.record import ops

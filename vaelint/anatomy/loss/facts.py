@@ -11,7 +11,8 @@ from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Role, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density
-from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe
+from vaelint.anatomy.reconstruction.pairs import Pair
+from vaelint.anatomy.reconstruction.recon import ReconProbe
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.scale import Scaling

@@ -26,7 +26,8 @@ from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.anatomy.reconstruction.output_parts import OutputParts
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
-from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
+from vaelint.anatomy.reconstruction.pairs import Pair, find_pairs
+from vaelint.anatomy.reconstruction.recon import ReconProbe, probe_recon, recon_gradient
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, shape

@@ -10,7 +10,8 @@ from vaelint.record.flow import Flow
 
 _UNIFORM = frozenset({"rand", "rand_like", "uniform"})
 _INVERSES = frozenset({"log", "log1p", "logit", "erfinv", "ndtri", "icdf", "tan"})
-_PASSED = ops.CAST | ops.SHAPE | ops.ADD | ops.MUL | {"neg", "negative", "clamp", "clip", "clamp_min", "clamp_max", "where"}
+_BOUNDS = frozenset({"clamp", "clip", "clamp_min", "clamp_max"})
+_PASSED = ops.CAST | ops.SHAPE | ops.ADD | ops.MUL | _BOUNDS | {"neg", "negative", "where"}
 
 
 def covers_lookup(mu: fx.Node | None, scale: fx.Node | None, flow: Flow) -> bool:
@@ -33,11 +34,18 @@ def is_uniform(z: fx.Node, noise: tuple[fx.Node, ...], flow: Flow) -> bool:
 
     Source: Tucker et al. 2017, REBAR, section 3.1.
     """
-    if not noise or not all(ops.op(n) in _UNIFORM for n in noise):
+    if not noise or not all(_is_uniform_draw(n) for n in noise):
         return False
     met = [n for n in walked([z], lambda n: flow.users.get(n, ()) if n is z or _is_passed(n) else ()) if n is not z]
     ends = [n for n in met if not _is_passed(n)]
     return bool(ends) and all(ops.op(n) in _INVERSES for n in ends)
+
+
+def _is_uniform_draw(node: fx.Node) -> bool:
+    """Whether a value is a uniform draw, kept off its ends or not."""
+    while ops.op(node) in _BOUNDS and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return ops.op(node) in _UNIFORM
 
 
 def _is_passed(node: fx.Node) -> bool:

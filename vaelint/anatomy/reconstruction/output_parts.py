@@ -8,7 +8,7 @@ from dataclasses import field
 import torch
 from torch import fx
 
-from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.anatomy.reconstruction.pairs import Pair
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow

@@ -5,7 +5,7 @@ Source: Seitzer et al. 2022, On the pitfalls of heteroscedastic uncertainty esti
 
 from __future__ import annotations
 
-from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.anatomy.reconstruction.pairs import Pair
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import requires_grad, shape

@@ -13,7 +13,8 @@ from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density, read_density
-from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, recon_gradient
+from vaelint.anatomy.reconstruction.pairs import Pair
+from vaelint.anatomy.reconstruction.recon import ReconProbe, recon_gradient
 from vaelint.record.flow import Flow
 from vaelint.replay.measuring import bases, measured, own_symbols
 from vaelint.replay.replay import Replay, ReplayError

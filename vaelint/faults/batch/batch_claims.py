@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-    from vaelint.anatomy.reconstruction.recon import Pair
+    from vaelint.anatomy.reconstruction.pairs import Pair
 
 
 @dataclass(frozen=True)

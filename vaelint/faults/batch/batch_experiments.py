@@ -7,7 +7,7 @@ import math
 import torch
 from torch import fx
 
-from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.anatomy.reconstruction.pairs import Pair
 from vaelint.core.messages import message_of
 from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import SAME, Trial, differ, tolerance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import fx
@@ -34,7 +35,7 @@ def batch_scaled(model: Model) -> list[Scaled]:
     """VAE103: one for each line.
 
     Means and deviations of hidden values are a batch normalisation written by hand, and left alone; so is whatever evaluation mode does
-    without, and a code that is one for the whole batch.
+    without, a code that is one for the whole batch, and a scaling that the decoder undoes: HI-VAE, Nazabal et al. 2020, section 3.3.
     """
     samples = batch_of(model).samples
     ends = {h for s in model.sites for h in s.heads} | {s.z for s in model.sites}
@@ -47,7 +48,7 @@ def batch_scaled(model: Model) -> list[Scaled]:
             found.setdefault((place.file, place.line) if place is not None else statistic, Scaled(statistic, source, node))
     if not found:
         return []
-    return [f for f in found.values() if _in_evaluation(model, f)]
+    return [f for f in found.values() if _in_evaluation(model, f) and not _is_undone(model, samples, f.statistic)]
 
 
 def _in_evaluation(model: Model, found: Scaled) -> bool:
@@ -66,8 +67,20 @@ def _normalises(model: Model, statistic: fx.Node, source: fx.Node) -> bool:
     return source in model.flow.learned and ops.op(statistic) not in _EXTREMES
 
 
+def _is_undone(model: Model, samples: Samples, statistic: fx.Node) -> bool:
+    """Whether what is made of a draw is brought back to the data's own scale by the same statistic."""
+    drawn = model.flow.descendants(*(s.z for s in model.sites))
+    scales = {statistic, *model.flow.descendants(statistic)} - drawn
+    return any(set(ops.value_inputs(user)) & drawn and set(ops.value_inputs(user)) & scales for user in _met(model, samples, statistic))
+
+
 def _meeting(model: Model, samples: Samples, statistic: fx.Node) -> fx.Node | None:
     """The first operation in which the statistic, up to elementwise functions and changes of shape, meets values of single samples."""
+    return next(_met(model, samples, statistic), None)
+
+
+def _met(model: Model, samples: Samples, statistic: fx.Node) -> Iterator[fx.Node]:
+    """All such operations, the nearest first."""
     todo, seen = [statistic], set[fx.Node]()
     while todo:
         node = todo.pop(0)
@@ -78,7 +91,6 @@ def _meeting(model: Model, samples: Samples, statistic: fx.Node) -> fx.Node | No
             seen.add(user)
             if bool((labels != FREE).any()):
                 if ops.op(user) in _MEETS:
-                    return user
+                    yield user
             elif ops.op(user) in ops.POINTWISE | ops.SHAPE | ops.SELECT:
                 todo.append(user)
-    return None

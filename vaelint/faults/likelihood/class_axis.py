@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.reconstruction.recon import picks_class
+from vaelint.anatomy.reconstruction.pairs import picks_class
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.late import dataclass
 from vaelint.record import ops

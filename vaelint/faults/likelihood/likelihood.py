@@ -15,7 +15,8 @@ from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
-from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
+from vaelint.anatomy.reconstruction.pairs import Pair, picks_class
+from vaelint.anatomy.reconstruction.recon import FAMILIES, fits_family, recon_gradient
 from vaelint.core.reach import ends, reachable
 from vaelint.faults.likelihood.joined import joined
 from vaelint.faults.likelihood.targets import self_targets

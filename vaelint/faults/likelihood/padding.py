@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.anatomy.reconstruction.recon import Pair, picks_class
+from vaelint.anatomy.reconstruction.pairs import Pair, picks_class
 from vaelint.late import dataclass
 from vaelint.record import ops
 

@@ -18,7 +18,7 @@ from itertools import combinations
 import torch
 from torch import fx
 
-from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.anatomy.reconstruction.pairs import Pair
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.record.marks import effect

@@ -126,7 +126,7 @@ def _drawn_elsewhere(bench: Bench, name: str, record: Record, entry: fx.Node) ->
     site = bench.model.sites[0]
     if not isinstance(val, torch.Tensor) or val.dim() != 2 or len(val) < _DRAWN or val.shape[1] != shape(site.z)[1]:
         return
-    if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.scale is None or _of_another_stage(bench, z):
+    if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.scale is None or _of_another_stage(bench, z) or _is_moved(bench, site):
         return
     other = bench.reweighed(_SEED)
     priors = [_prior(other, site, k) for k in range(min(val.shape[1], _COLUMNS))]
@@ -150,6 +150,13 @@ def _of_another_stage(bench: Bench, z: fx.Node) -> bool:
     """Whether what draws has parameters that this step does not read: a prior that is fitted to the codes afterwards."""
     read = {n.target for n in bench.model.flow.ancestors(bench.base.loss_node) if n.op == "get_attr"}
     return any(n.op == "get_attr" and n.meta.get("parameter") and n.target not in read for n in ancestors(z))
+
+
+def _is_moved(bench: Bench, site: Site) -> bool:
+    """Whether the draw is its head's and something learned besides, as of a posterior that is written as a step away from its prior: where
+    the KL is least in the head says nothing of the draw then."""
+    between = bench.model.flow.ancestors(site.z, stop={*site.heads, *site.roots}) - {*site.heads}
+    return any(ops.uses_parameter(n) for n in between)
 
 
 def _prior(bench: Bench, site: Site, column: int) -> tuple[float, float] | None:

@@ -42,20 +42,28 @@ _ROUNDED = 30  # roundings: a straight-through sum of a code differs by some whe
 def decoded_through_the_draw(bench: Bench) -> Iterator[Broken]:
     """Reconstructions of an input, element by element.
 
-    Exempt: models with a mask, which may hand through what is observed; draws that no posterior is known of.
+    Exempt: models with a mask, which may hand through what is observed; draws that no posterior is known of; a second reconstruction of
+    data that a first one makes from the draws alone, as SOM-VAE (Fortuin et al. 2019, eq. 1) decodes the code and what was quantised.
     """
     model = bench.model
     draws = [s.z for s in model.sites if bench.knows(s.z)]
     codes = [c.index for c in model.codebooks if bench.knows(c.index)]
     if not (draws or codes) or len(draws) < len(model.sites) or len(codes) < len(model.codebooks) or bench.of_kind("mask"):
         return
+    copied: list[tuple[ReconFact, Seat, list[fx.Node], int]] = []
+    whole = set[fx.Node]()
     for fact in model.recons:
         data = _target(bench, fact)
         if data is None or not _all_noise_is_drawn(bench, fact, [*draws, *codes]):
             continue
         decoded = [*(_bent(bench, d, fact.pair.recon) for d in draws), *codes]
         rank = _rank(bench, fact, data, list(dict.fromkeys((*draws, *decoded))), moves=bool(codes))
-        if rank is not None:
+        if rank is None:
+            whole.add(data.node)
+        else:
+            copied.append((fact, data, decoded, rank))
+    for fact, data, decoded, rank in copied:
+        if data.node not in whole:
             yield _copied(bench, fact, data, decoded, rank, _met_past_codes(bench, fact, data, decoded) if codes else None)
             return
 

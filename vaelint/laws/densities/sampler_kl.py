@@ -246,8 +246,21 @@ class ClosedForm:
         assert model.record.loss is not None
         sizes = {**model.record.sizes, "B": _ROWS}
         given = {h: v.clone() for h, v in heads.items()}
-        quiet = silence_others(term, model.replay, sizes)
+        quiet = {**silence_others(term, model.replay, sizes), **self._drawn_beside}
         return _slopes(model.replay([model.record.loss], {**quiet, **held, **given}, sizes)[model.record.loss], list(heads.values()))
+
+    @cached_property
+    def _drawn_beside(self) -> Heads:
+        """The noise of other draws that the term is made of, the same in all rows: they are to have one prior, which may be made of it."""
+        model, sizes = self.bench.model, {**self.bench.model.record.sizes, "B": _ROWS}
+        inside = model.flow.ancestors(*(leaf.node for leaf in self.term.leaves), stop={*self.sampler.heads, *self.others})
+        found = {}
+        for root in model.flow.sorted((inside & model.flow.random) - {self.sampler.root}):
+            texts = model.replay.texts_of(root)
+            if "B" in texts:
+                drawn = model.replay([root], {}, sizes, seed=4)[root]
+                found[root] = drawn.narrow(texts.index("B"), 0, 1).expand_as(drawn).clone()
+        return found
 
     def _columns(self, low: float, high: float) -> dict[int, list[list[torch.Tensor]]]:
         """For each element, the slopes of -H and of the expectations that log p may be made of."""

@@ -110,7 +110,7 @@ class Product:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """All raw numbers, the slopes of the mean and of the log-scale in them, and how the slopes of the mean move with each of them."""
         raw = self.values(seed, put)
-        if sum(v.numel() for v in raw.values()) > _MOST_NUMBERS:
+        if not raw or sum(v.numel() for v in raw.values()) > _MOST_NUMBERS:
             return None
         leaves = [v.requires_grad_() for v in raw.values()]
         mean, scale = self.moments({n: v * 1 for n, v in raw.items()})

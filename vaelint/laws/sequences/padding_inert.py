@@ -219,12 +219,12 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int, *
     runs = [_padded(bench, lengths, data, axis, more) for more in (0, _FURTHER)]
     again = _padded(bench, lengths, data, axis, 0, seed=1)  # what moves with the seed alone was drawn: dropout of the user's own
     for head in heads:
-        values = [r[head] for r in runs if head in r]
-        if len(values) < 2 or values[0].shape != values[1].shape:
-            continue
+        values = [r[head] for r in (*runs, again) if head in r]
+        if len(values) < 3 or len({v.shape for v in values}) > 1:
+            continue  # an inner loop ended elsewhere
         spread = float(values[0].std(0).mean()) if values[0].shape[0] > 1 else 0.0
         gap = float((values[0] - values[1]).abs().mean())
-        drawn = float((values[0] - again[head]).abs().mean()) if head in again else 0.0
+        drawn = float((values[0] - values[2]).abs().mean())
         if spread > 0 and gap > _MUCH * spread + 3 * drawn:
             if not _is_the_edge(bench, lengths, data, axis, head):
                 yield _reads_padding(bench, lengths, data, head, gap / spread)

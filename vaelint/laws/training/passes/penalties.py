@@ -2,7 +2,8 @@
 
 Observed on the record of the step: an addend of a loss that is differentiated, which is computed from what `torch.autograd.grad` gave
 and has no gradient itself. Without the graph of that gradient it is a number. Exempt are gradients that weigh a term, go into what
-has a gradient otherwise, or are a step that what they were taken to goes (a posterior that is refined for each sample).
+has a gradient otherwise, or are a step that what they were taken to goes (a posterior that is refined for each sample), and what takes
+the number of a surrogate back (RELAX).
 
 Source: Gulrajani et al. 2017, Improved Training of Wasserstein GANs, section 4.
 """
@@ -17,8 +18,10 @@ from torch import fx
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
+from vaelint.record.walk import behind
 from vaelint.rule import Found
 
+_CUT = frozenset({"detach", "data"})
 _SUMS = frozenset({"add", "sub", "rsub", "iadd", "isub", "radd"})
 _KEEP = ops.SHAPE | ops.CAST | ops.MUL | ops.DIV | {"mean", "sum", "nanmean", "neg", "negative", "getitem"}
 
@@ -38,7 +41,7 @@ def penalties_hold_slopes(bench: Bench) -> Iterator[Broken]:
     for loss in losses:
         for addend in _without_gradient(bench, loss):
             slope = next((s for s in reversed(slopes) if s in bench.model.flow.ancestors(addend)), None)
-            if slope is not None and _is_live(slope) and not _is_a_step(bench, slope, addend):
+            if slope is not None and _is_live(slope) and not (_is_a_step(bench, slope, addend) or _is_taken_back(bench, loss, addend)):
                 yield _constant(bench, slope, addend)
                 return
 
@@ -71,6 +74,13 @@ def _is_a_step(bench: Bench, slope: fx.Node, addend: fx.Node) -> bool:
     values = [n for n in (given if isinstance(given, list | tuple) else [given]) if isinstance(n, fx.Node)]
     way = flow.descendants(slope) & flow.ancestors(addend) | {addend}
     return any(ops.op(n) in _SUMS and any(v in ops.value_inputs(n) for v in values) for n in way)
+
+
+def _is_taken_back(bench: Bench, loss: fx.Node, addend: fx.Node) -> bool:
+    """Whether it is the number of what the loss has with its gradient, too: of `score - score.detach()` only the gradient is left."""
+    source = behind(addend, _KEEP | _CUT)
+    first = behind(addend, _KEEP)
+    return ops.op(first) in _CUT and bool(source.meta.get("grad")) and loss in bench.model.flow.descendants(source, stop={first})
 
 
 def _constant(bench: Bench, slope: fx.Node, addend: fx.Node) -> Broken:
