@@ -372,8 +372,8 @@ class Updates:
         the one that holds something against the data as they are, the one whose gradient goes through a draw, the one a number left in
         `loss` was taken from, the one that moves most.
 
-        None where the step's own loss, not differentiated yet, was made with the gradients of the others. Another run of a step has the
-        objective that it was run for.
+        None where the step's own loss, not differentiated yet, was made with the gradients of the others, or alone holds something against
+        the data: the others are a critic's turn. Another run of a step has the objective that it was run for.
         """
         if self.until is not None and len(self.calls) > self.until.passes[-1]:
             return self.until
@@ -384,6 +384,8 @@ class Updates:
             weighed = {c.node for c in passes}
             if node not in weighed and weighed & behind(node):
                 return None
+        if node is not None and live and compares([node]) and not any(node in behind(c.node) or compares([c.node]) for c in passes):
+            return None
 
         def fitness(objective: Objective) -> tuple[bool, bool, bool, bool, bool, int]:
             nodes = [self.calls[i].node for i in objective.passes]

@@ -42,6 +42,8 @@ def missed_parameters(model: Model) -> list[Missed]:
     if built and not covered:
         return []
     if any(o.in_step for o in built):
+        if model.record.last_pass is None and not covered & _of_the_bound(model):
+            return []  # the step trains a critic, and leaves the model's loss to others
         return _missed(model, built[0].span, covered)  # the step is a whole training step
     if built and not covered & _of_the_bound(model):
         return []  # a critic's own: the model's optimizer is built elsewhere

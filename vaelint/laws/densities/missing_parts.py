@@ -57,15 +57,29 @@ def is_censored(one: Elementwise) -> bool:
     """Whether data beyond a limit have a probability in place of a density: they are known to be there, and no more (Tobin 1958)."""
     flow, ends = one.bench.model.flow, {*one.at.raw, *one.at.parameters}
     for at in (n for n in one.inside | {one.core} if ops.op(n) == "where" and len(n.args) == 3):
-        condition = at.args[0]
         branches = [b for b in at.args[1:] if isinstance(b, fx.Node) and b in flow.learned]
-        behind = flow.ancestors(condition) if isinstance(condition, fx.Node) else set()
-        limits = [
-            n for n in behind if ops.op(n) in _LIMITS and one.at.target in ops.value_inputs(n) and not any(a == 0 for a in n.args[1:])
-        ]
-        if limits and len(branches) == 2 and sum(one.at.target in flow.ancestors(b, stop=ends) for b in branches) == 1:
+        without = sum(one.at.target in flow.ancestors(b, stop=ends) for b in branches) == 1
+        if isinstance(at.args[0], fx.Node) and _is_flag(one, at.args[0]) and len(branches) == 2 and without:
             return True
-    return False
+    return any(_adds_by_flags(one, n) for n in one.inside | {one.core} if ops.op(n) in ops.ADD)
+
+
+def _adds_by_flags(one: Elementwise, node: fx.Node) -> bool:
+    """Whether a sum has a density where a flag is down and something without the data where it is up: `c * log S + (1 - c) * log p`."""
+    flow, ends = one.bench.model.flow, {*one.at.raw, *one.at.parameters}
+    parts = [ops.value_inputs(n) for n in ops.value_inputs(node) if ops.op(n) in ops.MUL and n in flow.learned]
+    rest = [[i for i in part if not _is_flag(one, i)] for part in parts if any(_is_flag(one, i) for i in part)]
+    return len(rest) == 2 and sum(bool({one.at.target} & (flow.ancestors(*part, stop=ends) | {*part})) for part in rest) == 1
+
+
+def _is_flag(one: Elementwise, node: fx.Node) -> bool:
+    """Whether a value tells which data are beyond a limit: by another input than the data, or by comparing the data with it."""
+    flow = one.bench.model.flow
+    if node not in flow.data or node in flow.learned:
+        return False
+    behind = flow.ancestors(node) | {node}
+    limits = [n for n in behind if ops.op(n) in _LIMITS and one.at.target in ops.value_inputs(n) and not any(a == 0 for a in n.args[1:])]
+    return bool(limits) or one.at.target not in behind
 
 
 def _addends(one: Elementwise) -> Iterator[tuple[fx.Node, fx.Node]]:

@@ -23,11 +23,13 @@ from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.samples.moved_rows import moved_rows
+from vaelint.record import ops
 from vaelint.record.record import route
 from vaelint.rule import Found
 
 _SHIFTS = (1, 2, 3, 4, 5, 6)  # whose data each sample takes: two samples may be alike, of few whole numbers several
 _SEED = 1
+_WHOLE = frozenset({"bernoulli", "multinomial", "poisson", "binomial"})
 
 
 @law("each-sample-is-seen", "every sample's draw moves with its own data", covered=("VAE1", "VAE322", "VAE323", "VAE503"))
@@ -60,7 +62,10 @@ def _first_turns(bench: Bench) -> list[Site]:
 def _is_picked(bench: Bench, site: Site) -> bool:
     """Whether random numbers decide what a draw is made of: those that are whole, true or false, or came of a comparison."""
     flow = bench.model.flow
-    return any(not bench.is_real(n) and isinstance(n.meta.get("val"), torch.Tensor) for n in flow.ancestors(site.z) & flow.noisy)
+    above = flow.ancestors(site.z)
+    if any(ops.op(n) in _WHOLE for n in above & flow.random & flow.data):
+        return True  # other data may draw the same zeros and ones: an image of a teacher's
+    return any(not bench.is_real(n) and isinstance(n.meta.get("val"), torch.Tensor) for n in above & flow.noisy)
 
 
 def _moved(bench: Bench, wanted: list[fx.Node]) -> dict[fx.Node, frozenset[int]]:

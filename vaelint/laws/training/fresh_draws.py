@@ -1,7 +1,7 @@
 """Law A1, for noise: two steps of training draw different noise.
 
 Intervention: one model takes the step twice, from different states of torch's generators; a generator of its own goes on by itself. Noise
-that is the same both times was seeded by the step itself.
+that is the same both times was seeded by the step itself; a seed in the text that was typed as `--step` is the check's own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vaelint.laws.law import Broken, law
 from vaelint.record import generators
 from vaelint.record.record import route
 from vaelint.rule import Found
+from vaelint.step.step import Step
 
 _SEEDING = frozenset({"manual_seed", "seed_all", "manual_seed_all", "seed_everything", "set_seed", "set_rng_state"})
 
@@ -27,7 +28,7 @@ _SEEDING = frozenset({"manual_seed", "seed_all", "manual_seed_all", "seed_everyt
 def draws_are_fresh(bench: Bench) -> Iterator[Broken]:
     """The noise of every posterior that is drawn from."""
     noises = list(dict.fromkeys(n for s in bench.model.sites for n in s.noise if bench.knows(n) and n in bench.model.flow.random))
-    if not noises:
+    if not noises or _is_seeded_by_the_check(bench):
         return
     if (repeated := next((n for n in noises if generators.is_set_anew(n)), None)) is not None:
         yield _repeated(bench, repeated, "two iterations of the training draw from the same state of the generator")
@@ -42,6 +43,12 @@ def draws_are_fresh(bench: Bench) -> Iterator[Broken]:
         if one.numel() > 1 and one.is_floating_point() and torch.equal(one, other):
             yield _repeated(bench, noise, "two steps from different seeds draw the same numbers to the last bit")
             return
+
+
+def _is_seeded_by_the_check(bench: Bench) -> bool:
+    """Whether the step that was typed for the check seeds the generator: training may do without."""
+    step = bench.model.step
+    return isinstance(step, Step) and not step.place and any(f"{name}(" in step.code for name in _SEEDING)
 
 
 def _repeated(bench: Bench, noise: fx.Node, seen: str) -> Broken:
