@@ -72,7 +72,7 @@ def probe_recon(
         lone = [d for d in range(t.dim()) if t.shape[d] == 1 != r.shape[d]] if t.dim() == r.dim() else []
         found = _categorical(r, t.squeeze(lone[0]) if lone else t, g)
         is_cost = found.kernel == "nll" and found.weight < 0 and not _are_log_shares(pair.recon, found.axis or 0, replay, sizes)
-        return ReconProbe("other", _mean_size(g), reason="what the label picks from are no log-probabilities") if is_cost else found
+        return ReconProbe("other", _mean_size(g), reason="the label picks from other values than log-probabilities") if is_cost else found
     if t is not None and t.dim() <= r.dim() and all(a in (1, b) for a, b in zip(t.shape[::-1], r.shape[::-1], strict=False)):
         t = t.expand_as(r)  # several draws are compared with one target
     if t is None or t.shape != r.shape:

@@ -8,7 +8,7 @@ Where they alone have one, the mask is inverted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,17 @@ def _has_its_own_formula(bench: Bench, mask: Seat) -> bool:
     flow = bench.model.flow
     made = flow.descendants(mask.node)
     chosen = [n for n in bench.model.reaching_loss & made if ops.op(n) == "where" and len(n.args) == 3]
-    return any(isinstance(n.args[0], fx.Node) and n.args[0] in made and all(b in flow.learned for b in n.args[1:]) for n in chosen)
+    if any(isinstance(n.args[0], fx.Node) and n.args[0] in made and all(b in flow.learned for b in n.args[1:]) for n in chosen):
+        return True
+    flags = made - flow.learned | {mask.node}
+    sums = [ops.value_inputs(n) for n in bench.model.reaching_loss & made if ops.op(n) in ops.ADD]
+    return any(len(parts) == 2 and all(_is_of_both(n, flags, flow.learned) for n in parts) for parts in sums)
+
+
+def _is_of_both(node: fx.Node, flags: set[fx.Node], learned: Set[fx.Node]) -> bool:
+    """Whether a value is a product of a flag and something of the decoder's: `c * log S`, which is added to `(1 - c) * log p`."""
+    factors = ops.value_inputs(node) if ops.op(node) in ops.MUL else []
+    return any(n in flags for n in factors) and any(n in learned for n in factors)
 
 
 def _absences(bench: Bench) -> Iterator[tuple[Seat, Seat, torch.Tensor]]:
