@@ -47,6 +47,7 @@ SHOWN = {
         "its heads are trained by another way than the draw": "vae207_not_reparameterized/good__wake_sleep.py",
         "the loss has no gradient in its draw, and trains what makes its heads": "systems/ok_wake_and_sleep_in_one_sum.py",
         "the step holds what makes its heads": "systems/ok_dreams_look_like_data_to_a_held_encoder.py",
+        "its draws see a context alone, and are averaged within the logarithm": "systems/ok_predicted_from_context.py",
     },
     "VAE701": {
         "a log or root of the data alone": "vae306_wrong_target/good__another_sample.py",

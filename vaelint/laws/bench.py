@@ -196,9 +196,11 @@ class Bench:
         try:
             return self.after(changes, asked)
         except CannotMeasureError:
-            return self._whole(changes, asked)
+            return self.whole(changes, asked)
 
-    def _whole(self, changes: Mapping[fx.Node, torch.Tensor], wanted: list[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+    def whole(self, changes: Mapping[fx.Node, torch.Tensor], wanted: list[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+        """The same by running the step again: where the record does not tell what a value hangs on, as within `torch.vmap`."""
+
         def put(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
             calm(model)
             for node, new in changes.items():

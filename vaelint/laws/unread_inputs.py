@@ -71,7 +71,16 @@ def _moves(bench: Bench, seat: Seat, loss: fx.Node) -> bool:
         after = bench.after_inputs({seat.node: other}, [loss]).get(loss)
         if after is None or not torch.equal(after, was):
             return True
-    return False
+    return bool(bench.model.flow.users.get(seat.node)) and _moves_unseen(bench, seat, loss)
+
+
+def _moves_unseen(bench: Bench, seat: Seat, loss: fx.Node) -> bool:
+    """Whether the loss moves with the input on a way that the record does not have: gradients of single samples are taken within a map."""
+    if loss in bench.model.flow.descendants(seat.node):
+        return False
+    own, other = ({seat.node: v} for v in (bench.value(seat.node), next(_others(bench, seat))))
+    before, after = (bench.whole(changes, [loss]).get(loss) for changes in (own, other))
+    return before is None or after is None or not torch.equal(before, after)
 
 
 def _others(bench: Bench, seat: Seat) -> Iterator[torch.Tensor]:

@@ -109,10 +109,22 @@ def _held_in_this_turn(model: Model, site: Site) -> bool:
     return site.z not in gradients.of_loss and not any(gradients.carries(h) for h in site.heads)
 
 
+def _drawn_from_context(model: Model, site: Site) -> bool:
+    """A likelihood of what the draws have not seen, averaged over them within its logarithm: they are those of a prior, given a context.
+
+    Source: Foong et al. 2020, Meta-Learning Stationary Stochastic Process Prediction with Convolutional Neural Processes, section 4.
+    """
+    flow, inputs = model.flow, set(model.record.inputs.values())
+    averaged = any(ops.op(leaf.node) == "logsumexp" and site.z in flow.ancestors(leaf.node) for leaf in model.leaves)
+    targets = [r.pair.target for r in model.recons if r.pair.target is not None]
+    return averaged and bool(targets) and not (flow.ancestors(*targets) | {*targets}) & inputs & flow.ancestors(site.z)
+
+
 POSTERIORS = (
     ("its heads are trained by another way than the draw", _moved),
     ("the loss has no gradient in its draw, and trains what makes its heads", _not_pulled),
     ("the step holds what makes its heads", _held_in_this_turn),
+    ("its draws see a context alone, and are averaged within the logarithm", _drawn_from_context),
 )
 """What keeps the rule silent about a loss without a KL, and about one of its posteriors."""
 
