@@ -10,8 +10,7 @@ from vaelint.record.flow import Flow
 
 _UNIFORM = frozenset({"rand", "rand_like", "uniform"})
 _INVERSES = frozenset({"log", "log1p", "logit", "erfinv", "ndtri", "icdf", "tan"})
-_BOUNDS = frozenset({"clamp", "clip", "clamp_min", "clamp_max"})
-_PASSED = ops.CAST | ops.SHAPE | ops.ADD | ops.MUL | _BOUNDS | {"neg", "negative", "where"}
+_PASSED = ops.CAST | ops.SHAPE | ops.ADD | ops.MUL | {"neg", "negative", "clamp", "clip", "clamp_min", "clamp_max", "where"}
 
 
 def covers_lookup(mu: fx.Node | None, scale: fx.Node | None, flow: Flow) -> bool:
@@ -42,9 +41,9 @@ def is_uniform(z: fx.Node, noise: tuple[fx.Node, ...], flow: Flow) -> bool:
 
 
 def _is_uniform_draw(node: fx.Node) -> bool:
-    """Whether a value is a uniform draw, kept off its ends or not."""
-    while ops.op(node) in _BOUNDS and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
+    """Whether a value is a uniform draw, kept off its ends or not, by a bound or by a narrower range."""
+    while _is_passed(node) and len(sources := ops.value_inputs(node)) == 1:
+        node = sources[0]
     return ops.op(node) in _UNIFORM
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -33,14 +34,16 @@ def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node], sites: Sequence[Si
     """Where each addend of the reconstruction term brings the reconstruction and its target together."""
     pairs: list[Pair] = []
     drawn = {shape(s.z)[d] for s in sites for d in sample_axes(s)}
+    held = [leaf for leaf in term.leaves if any(f in flow.data and f not in decoded for f in leaf.frontier)]
+    links = Counter(link for leaf in held for link in {*leaf.chain})
     for leaf in term.leaves:
         raw = [f for f in leaf.frontier if f in decoded]
         data = [f for f in leaf.frontier if f not in raw and f in flow.data] + list(leaf.factors)
         if not raw or not data:
             continue
         others = flow.ancestors(*(other.node for other in term.leaves if other is not leaf), stop=set(raw))
-        held = [other for other in term.leaves if other is not leaf and any(f in flow.data and f not in decoded for f in other.frontier)]
-        shared = {link for other in held for link in other.chain}
+        own = any(leaf is other for other in held)
+        shared = {link for link in leaf.chain if links[link] > own}
         pair = _meet(leaf, raw, data, flow, others, shared, drawn)
         if pair is not None:
             pairs.append(pair)

@@ -22,6 +22,7 @@ from vaelint.faults.sampling.estimators import feeds_reconstruction, learns_othe
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
+from vaelint.record.walk import behind
 from vaelint.replay.exempt import exempt
 from vaelint.replay.per_model import per_model
 
@@ -115,9 +116,15 @@ def _drawn_from_context(model: Model, site: Site) -> bool:
     Source: Foong et al. 2020, Meta-Learning Stationary Stochastic Process Prediction with Convolutional Neural Processes, section 4.
     """
     flow, inputs = model.flow, set(model.record.inputs.values())
-    averaged = any(ops.op(leaf.node) == "logsumexp" and site.z in flow.ancestors(leaf.node) for leaf in model.leaves)
+    averaged = any(_is_log_of_sum(leaf.node) and site.z in flow.ancestors(leaf.node) for leaf in model.leaves)
     targets = [r.pair.target for r in model.recons if r.pair.target is not None]
     return averaged and bool(targets) and not (flow.ancestors(*targets) | {*targets}) & inputs & flow.ancestors(site.z)
+
+
+def _is_log_of_sum(node: fx.Node) -> bool:
+    """Whether a value is the logarithm of a sum or a mean, in one operation or in two."""
+    inner = behind(ops.value_inputs(node)[0], ops.SHAPE | ops.MUL | ops.DIV) if ops.op(node) == "log" else None
+    return ops.op(node) == "logsumexp" or (inner is not None and ops.op(inner) in ops.LINEAR_REDUCE)
 
 
 POSTERIORS = (

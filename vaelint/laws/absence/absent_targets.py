@@ -58,13 +58,14 @@ def _has_its_own_formula(bench: Bench, mask: Seat) -> bool:
         return True
     flags = made - flow.learned | {mask.node}
     sums = [ops.value_inputs(n) for n in bench.model.reaching_loss & made if ops.op(n) in ops.ADD]
-    return any(len(parts) == 2 and all(_is_of_both(n, flags, flow.learned) for n in parts) for parts in sums)
+    told = [[_flags_of(n, flags, flow.learned) for n in parts] for parts in sums if len(parts) == 2]
+    return any(all(both) and not set.intersection(*both) for both in told)
 
 
-def _is_of_both(node: fx.Node, flags: set[fx.Node], learned: Set[fx.Node]) -> bool:
-    """Whether a value is a product of a flag and something of the decoder's: `c * log S`, which is added to `(1 - c) * log p`."""
+def _flags_of(node: fx.Node, flags: set[fx.Node], learned: Set[fx.Node]) -> set[fx.Node]:
+    """The flags that a value of the decoder's is multiplied with: `c * log S`, which is added to `(1 - c) * log p`."""
     factors = ops.value_inputs(node) if ops.op(node) in ops.MUL else []
-    return any(n in flags for n in factors) and any(n in learned for n in factors)
+    return {n for n in factors if n in flags} if any(n in learned for n in factors) else set()
 
 
 def _absences(bench: Bench) -> Iterator[tuple[Seat, Seat, torch.Tensor]]:

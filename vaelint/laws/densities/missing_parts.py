@@ -68,8 +68,11 @@ def _adds_by_flags(one: Elementwise, node: fx.Node) -> bool:
     """Whether a sum has a density where a flag is down and something without the data where it is up: `c * log S + (1 - c) * log p`."""
     flow, ends = one.bench.model.flow, {*one.at.raw, *one.at.parameters}
     parts = [ops.value_inputs(n) for n in ops.value_inputs(node) if ops.op(n) in ops.MUL and n in flow.learned]
-    rest = [[i for i in part if not _is_flag(one, i)] for part in parts if any(_is_flag(one, i) for i in part)]
-    return len(rest) == 2 and sum(bool({one.at.target} & (flow.ancestors(*part, stop=ends) | {*part})) for part in rest) == 1
+    flags = [{i for i in part if _is_flag(one, i)} for part in parts]
+    rest = [[i for i in part if i not in told] for part, told in zip(parts, flags, strict=True) if told]
+    if len(rest) != 2 or set.intersection(*flags):
+        return False  # one mask of both: an error and its log-scale
+    return sum(bool({one.at.target} & (flow.ancestors(*part, stop=ends) | {*part})) for part in rest) == 1
 
 
 def _is_flag(one: Elementwise, node: fx.Node) -> bool:

@@ -28,8 +28,10 @@ _SEEDING = frozenset({"manual_seed", "seed_all", "manual_seed_all", "seed_everyt
 def draws_are_fresh(bench: Bench) -> Iterator[Broken]:
     """The noise of every posterior that is drawn from."""
     noises = list(dict.fromkeys(n for s in bench.model.sites for n in s.noise if bench.knows(n) and n in bench.model.flow.random))
-    if not noises or _is_seeded_by_the_check(bench):
+    if not noises:
         return
+    if _is_seeded_by_the_check(bench):
+        raise CannotMeasureError("the step as it was typed seeds the generator: leave that out, and the noise of two steps is compared")
     if (repeated := next((n for n in noises if generators.is_set_anew(n)), None)) is not None:
         yield _repeated(bench, repeated, "two iterations of the training draw from the same state of the generator")
         return
