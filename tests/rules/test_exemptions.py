@@ -10,7 +10,7 @@ import pytest
 from expectations import FIXTURES, read_fixture
 
 from vaelint.core.result import TargetResult
-from vaelint.faults.kl import missing
+from vaelint.faults.kl import categorical_faults, missing
 from vaelint.faults.likelihood import likelihood, targets
 from vaelint.faults.numerics import numerics
 from vaelint.faults.sampling import idle
@@ -49,6 +49,9 @@ SHOWN = {
         "the step holds what makes its heads": "systems/ok_dreams_look_like_data_to_a_held_encoder.py",
         "its draws see a context alone, and are averaged within the logarithm": "systems/ok_predicted_from_context.py",
     },
+    "VAE419": {
+        "the negative entropy, which the constant of a uniform prior is left out of": "systems/ok_quantised_by_chance.py",
+    },
     "VAE701": {
         "a log or root of the data alone": "vae306_wrong_target/good__another_sample.py",
         "non-finite results are replaced": "systems/ok_continuous_bernoulli.py",
@@ -65,6 +68,7 @@ TABLES: dict[str, Sequence[tuple[str, Callable[..., bool]]]] = {
     "VAE306": (*targets.CORRUPTIONS, *targets.MODELS, *targets.ADDENDS),
     "VAE310": likelihood.NOT_GAUSSIAN,
     "VAE412": (*missing.LOSSES, *missing.POSTERIORS),
+    "VAE419": categorical_faults.CONSTANTS,
     "VAE701": (*numerics.BEFORE, *numerics.AFTER),
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelint.anatomy.loss.terms import Term, layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
+from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.anatomy.reconstruction.pairs import Pair
 from vaelint.record.flow import Flow

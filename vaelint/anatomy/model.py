@@ -11,8 +11,9 @@ from torch import fx
 
 from vaelint.anatomy.loss.balance import effective_beta, joined_draws
 from vaelint.anatomy.loss.facts import Beta, KlFact, PartFact, ReconFact
+from vaelint.anatomy.loss.layered import layered_nodes
 from vaelint.anatomy.loss.pointing import own_place, pointed
-from vaelint.anatomy.loss.terms import Leaf, Term, layered_nodes
+from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.anatomy.posterior.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.posterior.sites import Site, draws_of

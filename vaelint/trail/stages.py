@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from vaelint.anatomy.loss.terms import layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
 from vaelint.anatomy.model import Model
 from vaelint.record import ops
 from vaelint.record.record import shape

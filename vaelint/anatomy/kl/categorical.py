@@ -35,6 +35,7 @@ class CategoricalFit:
     mass: float = 1.0
     logits_for_logs: bool = False
     fault: str = ""  # a form that is told and is no KL to a prior
+    is_entropy: bool = False  # the constant of the prior is left out: the same gradients, and a value that is log K less
 
 
 def categorical_site(term: Term) -> Site | None:
@@ -74,7 +75,10 @@ def fit_categorical(
     coefficients, residual = fit(f, [entropy, *shares])
     if residual < 1e-6 and coefficients[0] != 0:
         weight = coefficients[0]
-        return CategoricalFit(weight, sum(math.exp(-c / weight) for c in coefficients[1:]))  # exp(-c_k / w) is the prior of class k
+        bare = all(abs(c / weight) < 1e-6 for c in coefficients[1:])
+        return CategoricalFit(
+            weight, sum(math.exp(-c / weight) for c in coefficients[1:]), is_entropy=bare
+        )  # exp(-c_k / w): class k's prior
     coefficients, residual = fit(f, [linear, *shares])
     if residual < 1e-6:
         return CategoricalFit(coefficients[0], logits_for_logs=True)

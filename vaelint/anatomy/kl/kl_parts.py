@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -73,13 +73,26 @@ def _pull_beside(
     """Addends that measure the posterior against something else, such as a teacher's mean, beside those that are an exact KL to N(0, 1)
     by themselves: a penalty of its own."""
     pulls = [leaf for leaf in term.leaves if loose_ends(gather("kl", [leaf], sites, flow), loss, sites, flow, replay).others]
+    for own in _without(pulls, term) if pulls else ():
+        facts = measure_kl(gather("kl", own, sites, flow), loss, sites, flow, replay, symbols, source)
+        if facts and all(f.probe.verdict == "exact" for f in facts):
+            rest = gather("other", [leaf for leaf in term.leaves if leaf not in own], sites, flow)
+            return facts, [_beside("pull", rest, loss, replay, symbols)]
+    return None
+
+
+def _without(pulls: list[Leaf], term: Term) -> Iterator[list[Leaf]]:
+    """The addends that may be a KL by themselves: all but the pulls; else those of a sum of the term's that has no pull in it, as the
+    entropy of the posterior is an addend of a KL between two of them as well."""
     own = [leaf for leaf in term.leaves if leaf not in pulls]
-    if not pulls or not own:
-        return None
-    facts = measure_kl(gather("kl", own, sites, flow), loss, sites, flow, replay, symbols, source)
-    if not facts or any(f.probe.verdict != "exact" for f in facts):
-        return None
-    return facts, [_beside("pull", gather("other", pulls, sites, flow), loss, replay, symbols)]
+    if own:
+        yield own
+    seen = [own]
+    for link in dict.fromkeys(n for leaf in own for n in leaf.chain):
+        under = [leaf for leaf in term.leaves if link in leaf.chain]
+        if under not in seen and not any(leaf in pulls for leaf in under):
+            seen.append(under)
+            yield under
 
 
 def _beside(kind: str, term: Term, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> PartFact:

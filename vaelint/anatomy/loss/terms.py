@@ -14,6 +14,7 @@ from vaelint.anatomy.loss.addends.masked_addends import picks_rows
 from vaelint.anatomy.loss.addends.scored_addends import scored_by_data
 from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.factors_of_one import costs_of_one, is_baseline, is_own_variable
+from vaelint.anatomy.loss.layered import layered_nodes, product_of_decoded
 from vaelint.anatomy.loss.whole_expression import core_of
 from vaelint.anatomy.posterior.products import multiplies_learned
 from vaelint.anatomy.posterior.sites import Site, frontier
@@ -160,7 +161,7 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     heads = {h for s in sites for h in s.heads}
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
-    decoding = {n for n in layered if multiplies_learned(n, flow) or _product_of_decoded(n, layered, flow)}
+    decoding = {n for n in layered if multiplies_learned(n, flow) or product_of_decoded(n, layered, flow)}
     wholes = _taken_from(heads, flow)
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
@@ -297,39 +298,6 @@ def _inside(leaf: Leaf, flow: Flow) -> set[fx.Node]:
     """What an addend is made of from its raw values on, with what it is multiplied with and divided by on the way up."""
     weighed = [n for link in leaf.chain if ops.op(link) in ops.MUL | ops.DIV for n in ops.value_inputs(link) if n not in flow.data]
     return flow.ancestors(leaf.node, *weighed, stop=set(leaf.frontier))
-
-
-def layered_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
-    """What a layer made of z or of the posterior's heads, and all that follows."""
-    starts = {s.z for s in sites} | {h for s in sites for h in s.heads} | {e for s in sites for e in s.noise}
-    roots = {s.z for s in sites} | {h for s in sites for h in s.heads}
-    return _layered(flow.descendants(*roots) if roots else set(), starts, flow)
-
-
-def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.Node]:
-    """What a layer (an operation with parameters) made of z or of the heads: decoder outputs and all that follows them."""
-    layers = [
-        n
-        for n in below
-        if n not in starts
-        and (ops.uses_parameter(n) or multiplies_learned(n, flow))
-        and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n))
-        and not _bare_parameter_arithmetic(n)
-    ]
-    return flow.descendants(*layers) if layers else set()
-
-
-def _product_of_decoded(node: fx.Node, layered: set[fx.Node], flow: Flow) -> bool:
-    """A product of values that layers made: a layer whose weights are mixed for each sample. A weighed error has the data in it."""
-    ins = ops.value_inputs(node)
-    if ops.op(node) not in ops.PRODUCT or len(ins) < 2 or not all(i in layered for i in ins):  # einsum("ij->i", error) only adds up
-        return False
-    return all(f in flow.learned for f in frontier(ins, flow, through=ops.JOIN | ops.SELECT | ops.LOSSES, bare=True))
-
-
-def _bare_parameter_arithmetic(node: fx.Node) -> bool:
-    """Element-wise arithmetic with a parameter (a learned scale) is not a layer that decodes."""
-    return ops.op(node) in ops.POINTWISE and ops.op(node) not in ("prelu",)
 
 
 def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node], layered: set[fx.Node], flow: Flow) -> Role:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.late import dataclass
@@ -85,7 +86,7 @@ def unheld_sites(model: Model) -> list[Site]:
     in_kl = [s for s in model.sites if held.by_kl & {s.z, *s.heads, *_made_of(model, s)}]
     left = [s for s in model.sites if in_kl and s not in in_kl and s.kind == "gaussian" and s.scale_heads]
     elsewhere = held.by_recon | held.behind_others
-    left = [s for s in left if s.z in _by_value(model)]
+    left = [s for s in left if s.z in _by_value(model) and s.z in gradients_of(model).of_loss]  # else it asks for no smaller spread
     open_ones = [s for s in left if not held.by_cut & set(s.heads) and not elsewhere & {s.z, *s.heads} and _is_read(model, s)]
     return [s for s in open_ones if not _of_the_prior(model, s, in_kl)]
 

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
-from vaelint.anatomy.loss.terms import layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
 from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span

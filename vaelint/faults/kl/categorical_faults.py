@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaelint.anatomy.kl.bernoulli import is_half
-from vaelint.anatomy.kl.categorical import categorical_site, fit_categorical
+from vaelint.anatomy.kl.categorical import CategoricalFit, categorical_site, fit_categorical
 from vaelint.late import dataclass
+from vaelint.replay.exempt import exempt
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ class CategoricalFault:
     fact: KlFact
     what: str
     binary: bool = False
+
+
+def _is_entropy(fit: CategoricalFit) -> bool:
+    """The entropy alone stands for the KL to the uniform prior, which is a constant more: nothing is trained otherwise."""
+    return fit.is_entropy
+
+
+CONSTANTS = (("the negative entropy, which the constant of a uniform prior is left out of", _is_entropy),)
+"""What keeps the rule silent about a prior of another mass than 1."""
 
 
 def categorical_faults(model: Model) -> list[CategoricalFault]:
@@ -48,6 +58,6 @@ def categorical_faults(model: Model) -> list[CategoricalFault]:
             continue
         if fitted.logits_for_logs:
             found.append(CategoricalFault(fact, "logits are used as log-probabilities"))
-        elif abs(fitted.mass - 1) > 1e-4:
+        elif abs(fitted.mass - 1) > 1e-4 and not exempt(model, "VAE419", CONSTANTS, fact.term.core, fitted):
             found.append(CategoricalFault(fact, f"its prior has a total mass of {fitted.mass:.4g}: at the prior the term is not 0"))
     return found

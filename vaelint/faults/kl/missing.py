@@ -12,7 +12,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.exponents import summed_exponent
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.term_weights import factors
-from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
@@ -194,9 +194,14 @@ def detached_terms(model: Model, role: str) -> list[Term]:
         posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
         if term.role != role or term.detached is None or posterior & held or _moved_otherwise(model, posterior):
             continue
-        if not any(learns_otherwise(model, site) for site in term.sites):
+        if not _is_of_a_held_prior(term, leaves) and not any(learns_otherwise(model, site) for site in term.sites):
             found.append(term)
     return found
+
+
+def _is_of_a_held_prior(term: Term, live: list[Leaf]) -> bool:
+    """Whether a term is an addend of a live one that reads a prior which is held alone, as its log-variance."""
+    return not term.sites and {f for leaf in term.leaves for f in leaf.frontier} <= {f for leaf in live for f in leaf.frontier}
 
 
 def _moved_otherwise(model: Model, posterior: set[fx.Node]) -> bool:

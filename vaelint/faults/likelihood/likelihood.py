@@ -12,7 +12,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.anatomy.loss.terms import Leaf, layered_nodes, same_values
+from vaelint.anatomy.loss.layered import layered_nodes
+from vaelint.anatomy.loss.terms import Leaf, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.pairs import Pair, picks_class

@@ -11,7 +11,8 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.anatomy.loss.terms import Leaf, layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
+from vaelint.anatomy.loss.terms import Leaf
 from vaelint.core.finding import Span
 from vaelint.experiment.recompute import in_place
 from vaelint.late import dataclass
@@ -50,7 +51,7 @@ def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
     corrupted = [a for a in (*added, *hidden) if not _writes_an_input(model, a)]  # then there are no clean data to compare with: a law's
     if not any(a in model.flow.ancestors(*fact.pair.raw) for a in corrupted) or _predicts(model, fact, draws):
         return None
-    if exempt(model, "VAE306", VIEWS if hidden else CORRUPTIONS, target, model, target):
+    if exempt(model, "VAE306", VIEWS if hidden else CORRUPTIONS, target, model, target) or _is_met_again(model, fact):
         return None
     return Corruption(target, draws[0] if added else hidden[0], "the target is the corrupted input")
 
@@ -111,6 +112,20 @@ def _predicts(model: Model, fact: ReconFact, draws: list[fx.Node]) -> bool:
         ins = ops.value_inputs(node)
         noise = [i for i in ins if i in flow.pure_noise and not flow.ancestors(i).isdisjoint(draws)]
         if noise and any(i in flow.learned for i in ins):
+            return True
+    return False
+
+
+def _is_met_again(model: Model, fact: ReconFact) -> bool:
+    """Whether what the network put out meets the data once more on its way to the term: what it met first, the corrupted input, is what
+    it was taken off from, and not what it is compared with. So the mean of a diffusion's posterior is made.
+
+    Source: Nichol & Dhariwal 2021, Improved Denoising Diffusion Probabilistic Models, eq. 9 and 10.
+    """
+    flow, leaf = model.flow, fact.pair.leaf.node
+    for node in flow.descendants(fact.pair.meet) & (flow.ancestors(leaf) | {leaf}) - {fact.pair.meet}:
+        beside = [i for i in ops.value_inputs(node) if i in flow.data and i not in flow.learned and shape(i) == shape(fact.pair.meet)]
+        if ops.op(node) in ops.ADD and beside:
             return True
     return False
 

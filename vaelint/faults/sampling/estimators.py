@@ -9,7 +9,8 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.factors_of_one import one_in
-from vaelint.anatomy.loss.terms import Leaf, layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
+from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import reachable
 from vaelint.faults.gradients.cuts import discrete_draws, reconstruction_ends

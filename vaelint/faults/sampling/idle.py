@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.terms import Leaf, layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
+from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.late import dataclass

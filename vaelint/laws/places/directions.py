@@ -4,9 +4,11 @@ Observed on the real run: a product of two values, or a distance between them, o
 over. Prediction: the other one has length one along that axis as well, if it was brought to length one at all. Broken is a value that has
 length one along another axis: `normalize` works on dim 1 where nothing is said, which is the places' axis of (B, T, C).
 
-Exempt are values that were not brought to length one along any axis.
+Exempt are values that were not brought to length one along any axis, and frames, whose directions are at right angles to each other: they
+turn what they are multiplied with, as the matrices of a Sylvester flow do, and rank nothing.
 
-Source: Yu et al. 2022, Vector-quantized Image Modeling with Improved VQGAN, section 3.1 (codes and what is looked up on the unit sphere).
+Source: Yu et al. 2022, Vector-quantized Image Modeling with Improved VQGAN, section 3.1 (codes and what is looked up on the unit sphere);
+van den Berg et al. 2018, Sylvester Normalizing Flows for Variational Inference, eq. 10 (frames).
 """
 
 from __future__ import annotations
@@ -39,12 +41,14 @@ def directions_meet_directions(bench: Bench) -> Iterator[Broken]:
         for (one, own), (other, along) in (sides, sides[::-1]):
             if not _has_length_one(bench.value(one), own) or _has_length_one(bench.value(other), along):
                 continue
+            if _is_frame(bench.value(one), own):
+                continue
             made = _normalised(bench, other)
             kept = bench.knows(made) and bench.is_real(made) and bench.value(made).shape[-1] == bench.value(other).shape[along]
-            axis = _other_axis(bench.value(other), along)
+            axis, laid = _other_axis(bench.value(other), along), bench.value(other)
             if axis is None and kept:  # laid out otherwise since, with its last axis as it was
-                axis = _other_axis(bench.value(made), bench.value(made).dim() - 1)
-            if axis is not None:
+                axis, laid = _other_axis(bench.value(made), bench.value(made).dim() - 1), bench.value(made)
+            if axis is not None and not _is_frame(laid, axis):
                 yield _broken(bench, node, one, made, axis)
                 return
 
@@ -64,6 +68,15 @@ def _compared(bench: Bench, node: fx.Node) -> tuple[tuple[fx.Node, int], tuple[f
 def _has_length_one(value: torch.Tensor, axis: int) -> bool:
     lengths = value.detach().double().norm(dim=axis)
     return value.shape[axis] > 1 and lengths.numel() > 1 and bool(((lengths - 1).abs() < _ONE).all())
+
+
+def _is_frame(value: torch.Tensor, axis: int) -> bool:
+    """Whether the directions along one of a matrix's two axes are at right angles to each other."""
+    matrix = value.detach().double().movedim(axis, -2)
+    if matrix.dim() < 2 or not 1 < matrix.shape[-1] <= matrix.shape[-2]:
+        return False
+    one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return bool(((matrix.transpose(-1, -2) @ matrix - one).abs() < _ONE).all())
 
 
 def _other_axis(value: torch.Tensor, along: int) -> int | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
-from vaelint.anatomy.loss.terms import layered_nodes
+from vaelint.anatomy.loss.layered import layered_nodes
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.trial import differ
 from vaelint.faults.sampling.estimators import raw_forms
