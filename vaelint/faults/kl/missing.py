@@ -185,10 +185,7 @@ def detached_terms(model: Model, role: str) -> list[Term]:
     """Terms of a role that enter the loss without a gradient, where none moves the same latent with one."""
     live = [t for t in model.terms if t.role in (role, "mixed", "prior") and t.detached is None]
     leaves = [leaf for t in live for leaf in t.leaves if leaf.detached is None]
-    held = {f for leaf in leaves for f in leaf.frontier if f in model.flow.data} | {h for t in live for s in t.sites for h in s.heads}
-    # behind a draw is the posterior of another latent, or of another turn of a loop
-    drawn = {s.z for s in model.sites} - {f for leaf in leaves for f in leaf.frontier}
-    held &= gradients_of(model).reach(*(leaf.node for leaf in leaves), stop=drawn) if leaves else held
+    held = _held_by(model, live, leaves)
     found = []
     for term in model.terms:
         posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
@@ -197,6 +194,14 @@ def detached_terms(model: Model, role: str) -> list[Term]:
         if not _is_of_a_held_prior(term, leaves) and not any(learns_otherwise(model, site) for site in term.sites):
             found.append(term)
     return found
+
+
+def _held_by(model: Model, live: list[Term], leaves: list[Leaf]) -> set[fx.Node]:
+    """What the terms with a gradient move: their heads and raw values."""
+    held = {f for leaf in leaves for f in leaf.frontier if f in model.flow.data} | {h for t in live for s in t.sites for h in s.heads}
+    # behind a draw is the posterior of another latent, or of another turn of a loop
+    drawn = {s.z for s in model.sites} - {f for leaf in leaves for f in leaf.frontier}
+    return held & gradients_of(model).reach(*(leaf.node for leaf in leaves), stop=drawn) if leaves else held
 
 
 def _is_of_a_held_prior(term: Term, live: list[Leaf]) -> bool:
