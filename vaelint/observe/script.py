@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vaelint.core.errors import UsageError
-from vaelint.core.paths import relative
+from vaelint.core.paths import project_of, relative
 from vaelint.observe.data.absent import importing_file
 from vaelint.repository.python_files import python_files
 from vaelint.source.cells import needed_later
@@ -94,19 +94,25 @@ class _Beside(importlib.abc.MetaPathFinder):
         return [str(place) for place in places] if len(places) == 1 else []
 
 
+def _around(script: str) -> Path:
+    """The folder within which a script's own packages are looked for: its project, where it is started below the top of that."""
+    here, top = Path.cwd().resolve(), project_of(Path(script).resolve())
+    return top if here.is_relative_to(top) else here
+
+
 def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what: None) -> None:
     """Runs `script.py args` or `-m module args` as `__main__`. Whatever it raises passes through; `note` is told what was helped."""
     sys.dont_write_bytecode = True
     if command[0] == "-m":
         sys.argv = [file_of(command), *command[2:]]
         sys.path.insert(0, str(Path.cwd()))
-        sys.meta_path.append(_Beside(Path.cwd(), Path(sys.argv[0]).resolve().parent, note))
+        sys.meta_path.append(_Beside(_around(sys.argv[0]), Path(sys.argv[0]).resolve().parent, note))
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
         return
     path = command[0]
     sys.argv = list(command)
     sys.path.insert(0, str(Path(path).resolve().parent))
-    sys.meta_path.append(_Beside(Path.cwd(), Path(path).resolve().parent, note))
+    sys.meta_path.append(_Beside(_around(path), Path(path).resolve().parent, note))
     main = types.ModuleType("__main__")
     whole = str(Path(path).absolute())  # as Python names it, wherever the script goes from there
     main.__dict__.update(__file__=whole, __builtins__=__builtins__, __cached__=None)

@@ -363,7 +363,7 @@ def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torc
                     fact.pair.target: torch.zeros(model.replay.shape_of(fact.pair.target, sizes), dtype=torch.float64),
                 }
                 at.append(float(model.replay([model.record.loss], {**quiet, **values}, sizes)[model.record.loss].sum()))
-            if abs(at[2] - at[0] - 4 * (at[1] - at[0])) > 1e-6 * (abs(at[1] - at[0]) + abs(at[2] - at[0])):
+            if not abs(at[2] - at[0] - 4 * (at[1] - at[0])) <= 1e-6 * (abs(at[1] - at[0]) + abs(at[2] - at[0])):  # nor is NaN
                 return None  # not quadratic in the error: a likelihood of counts, say
             slopes.append(at[1] - at[0])
             offsets.append(at[0])

@@ -31,6 +31,7 @@ _LARGEST = 6_000_000  # numbers in one replayed value
 _MOST_PIECES = 8  # replays that one curve may take
 _STATES = 4  # of the decoder, to see which of its numbers count: a rectified one counts in every second
 _WIDE = 1.5  # how far the numbers that the decoder puts out lie apart
+_WHOLE = 1e-4
 _CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to, at most: its logarithm is less by itself
 
 
@@ -45,6 +46,7 @@ class Elementwise:
     bench: Bench
     at: DensitySlice
     core: fx.Node
+    is_weighed: bool = False  # of several components, of which each is a density
     bare: bool = False  # without what is added of the data alone: no gradient sees it, and the sum is over another measure
 
     @staticmethod
@@ -60,8 +62,10 @@ class Elementwise:
                 slices.setdefault(frozenset(other.node for other in at.term.leaves), at)
         for leaves, at in slices.items():
             core = _with_data(part_of(at.term, at.term.leaves, model.sites, model.flow).core, at, model.flow)
+            mixed = _over_components(core, at, bench)
+            core = mixed or core
             if core is not None and _alike(_shape_before_summing(core), at.target) and not any(leaves < others for others in slices):
-                found = Elementwise(bench, at, core)
+                found = Elementwise(bench, at, core, is_weighed=mixed is not None)
                 if not found.is_of_classes and not found.is_open:
                     yield found
 
@@ -112,6 +116,8 @@ class Elementwise:
     @property
     def is_known(self) -> bool:
         """Whether it was recognised as a whole density already: classes or bits on logits, a Gaussian with its own log-variance."""
+        if self.is_weighed:
+            return False
         mine = {leaf.node for leaf in self.at.term.leaves}
         facts = [f for f in self.bench.model.recons if mine & {leaf.node for leaf in f.term.leaves}]
         gaussian = [f.density is not None and f.density.name == "gaussian" and not f.density.fault for f in facts]
@@ -277,6 +283,27 @@ def _with_data(core: fx.Node | None, at: DensitySlice, flow: Flow) -> fx.Node | 
         return core
     above = set.intersection(*(set(leaf.chain) for leaf in at.term.leaves))
     return next((n for n in flow.sorted(above) if at.target in flow.ancestors(n, stop=ends)), None)
+
+
+def _over_components(core: fx.Node | None, at: DensitySlice, bench: Bench) -> fx.Node | None:
+    """The sum over components, of an expression that has one more axis than the data for them: it is weighed along that axis with shares,
+    which add up to one. None where there is no such axis."""
+    flow, many = bench.model.flow, [n for n in shape(core) if n != 1] if core is not None else []
+    if core is None or len(many) != len([n for n in shape(at.target) if n != 1]) + 1:
+        return None
+    within = flow.ancestors(core, stop={*at.raw, *at.parameters}) & flow.learned
+    draws, given = {s.z for s in bench.model.sites}, set(bench.model.record.inputs.values())  # shares of the data are a posterior's
+    alike = [
+        n for n in within if shape(n) == shape(core) and n.meta["val"].is_floating_point() and not flow.ancestors(n, stop=draws) & given
+    ]
+    try:
+        weights = list(bench.model.replay(alike, {}, dict(bench.model.record.sizes)).values()) if alike else []
+    except ReplayError:
+        return None
+    axes = [d for d in range(1, len(shape(core))) for w in weights if bool((w >= 0).all()) and bool(((w.sum(d) - 1).abs() < _WHOLE).all())]
+    above = set.intersection(*(set(leaf.chain) for leaf in at.term.leaves))
+    summed = (n for n in flow.sorted(above) if ops.op(n) in ops.LINEAR_REDUCE and _alike(shape(n), at.target))
+    return next(summed, None) if axes else None
 
 
 def _as_recorded(value: torch.Tensor, node: fx.Node) -> torch.Tensor:

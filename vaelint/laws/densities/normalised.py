@@ -31,7 +31,19 @@ from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
 from vaelint.laws.densities.missing_parts import is_censored, loose_weights, missing_part, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
-from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support, has_values_alone, levels_of_data, may_be, own_levels
+from vaelint.laws.supports.supports import (
+    HALF_LINE,
+    LINE,
+    SPREAD,
+    SUPPORTS,
+    Support,
+    hangs_on_an_end,
+    has_values_alone,
+    is_of_a_half_line,
+    levels_of_data,
+    may_be,
+    own_levels,
+)
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
@@ -43,6 +55,7 @@ _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
 _FLAT = 0.01
 _FAR = 1e4  # only what stands for infinity is that large
 _UNMEASURED = 200.0  # of log Z: in some state the sum has met nothing of it
+_TOLD = 0.25  # of the states, at least, must not hang on what happens right at an end
 _BEYOND = math.log(0.004)  # of a state's sum
 _COUNTED = 0.4  # and of those over counts, whose tails may be long
 
@@ -114,6 +127,7 @@ def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[fl
     best: tuple[float, Support] | None = None
     untried: TooLargeError | None = None
     failed: ReplayError | None = None
+    untrusted: ReplayError | None = None
     for support in _supports(one, levels):
         try:
             off = _spread_of_states(one, support)
@@ -125,8 +139,12 @@ def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[fl
             continue
         if off is not None and off <= support.spread:
             return off, support
+        if off is None and support.words == HALF_LINE and levels is None and is_of_a_half_line(one):
+            untrusted = ReplayError("no sum over positive numbers can be trusted")
         if off is not None and (best is None or off < best[0]):
             best = (off, support)
+    if untrusted is not None:
+        raise untrusted
     if untried is not None:  # it may be a density over the values that were not tried
         raise untried
     if best is None and failed is not None:
@@ -199,7 +217,9 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
     else:
         good = torch.ones_like(z, dtype=torch.bool)
     good &= z.isfinite()
-    if int(good.sum()) < (_COUNTED if support.ends else _TRUSTED) * z.numel():
+    told = ~hangs_on_an_end(curve, support) if support.bounds else torch.ones_like(good)
+    good &= told
+    if int(good.sum()) < (_COUNTED if support.ends else _TRUSTED) * max(int(told.sum()), _TOLD * z.numel()):
         return None
     kept = z[good]
     return float(kept.max() - kept.min())

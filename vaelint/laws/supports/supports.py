@@ -17,7 +17,7 @@ from vaelint.laws.densities.elementwise import Elementwise
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 
-LINE = "the real line"
+LINE, HALF_LINE = "the real line", "positive numbers"
 SPREAD = 0.03  # of log Z between states of the decoder: what sums on a grid leave is below 0.01
 _DRAWN, _ROWS = 30_000, 4096  # numbers of the data that are looked at, in at most so many samples
 _FEWEST, _MOST = 3, 4096  # levels
@@ -32,6 +32,9 @@ _FIRST, _SECOND = 17, 33  # levels of the two sums
 _TELLS = 0.02  # how much of a state must lie between the ends
 _TURNS = 8
 _OFF = 0.3  # of one level's share: a number of levels that is none in whole numbers is out by half of it
+_NEAR_AN_END = torch.logspace(-12, -2, 241, dtype=torch.float64)  # of an interval's width
+_ZONE = (0.01, 0.03)  # of an interval's width: the zone at an end, and what tells its power
+_CUT = 0.01  # of a state's sum
 _INTERVALS = ((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5))
 _MISTAKEN = frozenset({510, 512, 128, 62})  # steps that are half or twice as wide as those of images with 256 and 32 levels
 
@@ -46,6 +49,7 @@ class Support:
     ends: bool  # whether mass beyond the last points would be missed
     spread: float = SPREAD  # of log Z between states of the decoder, that is none
     step: float = 0.0  # between two values, where they are levels
+    bounds: tuple[float, ...] = ()  # the finite ends of an interval or a half line
 
     @property
     def is_line(self) -> bool:
@@ -60,17 +64,25 @@ def steps(words: str, low: float, high: float, count: int, spread: float = SPREA
 
 
 def _interval(words: str, low: float, high: float) -> Support:
-    points = torch.linspace(low, high, 1201, dtype=torch.float64)[:-1] + (high - low) / 2400
-    return Support(words, points, torch.full_like(points, (high - low) / 1200).log(), ends=False)
+    """Even steps, and ever finer ones towards the ends, where a Beta law may have a peak without end."""
+    width = high - low
+    near = width * _NEAR_AN_END
+    inner = torch.linspace(low + float(near[-1]), high - float(near[-1]), 1201, dtype=torch.float64)
+    edges = torch.cat([low + near[:-1], inner, (high - near[:-1]).flip(0)])
+    points = 0.5 * (edges[1:] + edges[:-1])
+    return Support(words, points, (edges[1:] - edges[:-1]).log(), ends=False, bounds=(low, high))
 
 
 def _line(low: float = -1.0) -> Support:
     """The middle in even steps, then ever wider ones: heavy tails count too."""
     tail = torch.logspace(0, 4, 241, dtype=torch.float64) * 14
-    edges = torch.cat([(-tail[1:]).flip(0) if low < 0 else tail[:0], torch.linspace(-14 if low < 0 else 0, 14, 1401).double(), tail[1:]])
+    if low < 0:
+        edges = torch.cat([(-tail[1:]).flip(0), torch.linspace(-14, 14, 1401).double(), tail[1:]])
+    else:  # a Gamma law may have a peak without end at 0
+        edges = torch.cat([_NEAR_AN_END[:-1], torch.linspace(float(_NEAR_AN_END[-1]), 14, 1401).double(), tail[1:]])
     points = 0.5 * (edges[1:] + edges[:-1])
-    words = LINE if low < 0 else "positive numbers"
-    return Support(words, points, (edges[1:] - edges[:-1]).log(), ends=False)
+    words = LINE if low < 0 else HALF_LINE
+    return Support(words, points, (edges[1:] - edges[:-1]).log(), ends=False, bounds=() if low < 0 else (0.0,))
 
 
 def _counts(*, factorials: bool) -> Support:
@@ -93,6 +105,8 @@ SUPPORTS: tuple[Callable[[], Support], ...] = (
     lambda: steps("32 steps from 0 to 1", 0.0, 1.0, 32),
     lambda: steps("32 steps from -1 to 1", -1.0, 1.0, 32),
     lambda: _interval("[-1/2, 1/2]", -0.5, 0.5),
+    lambda: _interval("angles from -pi to pi", -math.pi, math.pi),
+    lambda: _interval("angles from 0 to 2 pi", 0.0, 2 * math.pi),
     lambda: steps("256 steps from -1/2 to 1/2", -0.5, 0.5, 256),
     lambda: steps("32 steps from -1/2 to 1/2", -0.5, 0.5, 32),
 )
@@ -120,6 +134,35 @@ def levels_of_data(one: Elementwise) -> Support | None:
     if float((places - places.round()).abs().max()) > _EVEN or not count / _ALL >= levels >= count:
         return None
     return steps(f"the {levels} levels of the data", float(found[0]), float(found[-1]), levels)
+
+
+def is_of_a_half_line(one: Elementwise) -> bool:
+    """Whether the recorded data are positive numbers, and not those of an interval."""
+    try:
+        values = one.bench.model.replay([one.at.target], {}, dict(one.bench.model.record.sizes))[one.at.target].double()
+    except ReplayError:
+        return False
+    return float(values.min()) >= 0 and float(values.max()) > 1
+
+
+def hangs_on_an_end(curve: torch.Tensor, support: Support) -> torch.Tensor:
+    """For each state whether its sum hangs on what the term does right at an end of the support.
+
+    Near an end a density goes as a power of the distance to it. Where the mass there is another than that power has, the peak is cut off:
+    a small number is added to the data, or they are clamped, so that a logarithm stays finite. That is no missing normaliser.
+    """
+    logs = support.log_mass[:, None] - curve
+    whole = torch.logsumexp(logs, 0)
+    found = torch.zeros_like(whole, dtype=torch.bool)
+    for end in support.bounds:
+        distance = (support.points - end).abs()
+        unit = min(1.0, float(distance.max()))
+        near, far = (int((distance - share * unit).abs().argmin()) for share in _ZONE)
+        power = (curve[near] - curve[far]) / (distance[far] / distance[near]).log()
+        told = distance[near].log() - curve[near] - (power + 1).clamp_min(1e-9).log()
+        zone = torch.logsumexp(logs[distance <= distance[near]], 0)
+        found |= ~(((told - whole).exp() - (zone - whole).exp()).abs() < _CUT)  # nor is NaN near
+    return found
 
 
 def may_be(levels: Support | None, support: Support) -> bool:
