@@ -125,6 +125,8 @@ LIKELIHOODS = {
     "ok_discretised_logistic": ("discretised logistic, bins of width 0.00391", None),
     "ok_mixture_of_logistics": ("mixture of discretised logistics, bins of width 0.00784", None),
     "ok_continuous_bernoulli": ("continuous Bernoulli", None),
+    "ok_gamma_of_shifted_data": ("a density of no known family, which adds up to one", "an ELBO"),
+    "ok_weibull_of_shifted_data": ("a density of no known family, which adds up to one", "an ELBO"),
 }
 
 

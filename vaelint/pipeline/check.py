@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_loss
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
@@ -20,6 +19,7 @@ from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
 from vaelint.observe.held.held_back import writes_held_back
+from vaelint.pipeline.anatomy_of import anatomy_of
 from vaelint.pipeline.assumptions import assumptions_of, settle_values, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
@@ -211,4 +211,4 @@ def _again(model: Model, step: Any) -> Model | None:
         other, record = lifted(record, tracer, inputs, step)
     except TargetError:
         return None
-    return analyse(record, tracer, inputs, step, model.source, other)
+    return anatomy_of(record, tracer, inputs, step, model.source, other)

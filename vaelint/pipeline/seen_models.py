@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model
 from vaelint.core.assumption import told
@@ -25,6 +24,7 @@ from vaelint.observe.replay_tracer import ReplayTracer
 from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Minimised, Training
 from vaelint.observe.session import Session
+from vaelint.pipeline.anatomy_of import anatomy_of
 from vaelint.record import generators
 from vaelint.record.record import IdleStep, ancestors
 from vaelint.record.walk import leaves_behind
@@ -144,7 +144,7 @@ def _model_of(
     result.rung, result.symbols = "real", dict(inputs.symbols)
     if other is None:
         result.notes.append("one batch size only was seen: sizes are numbers, and what moves with the batch is not known")
-    model = analyse(record, tracer, inputs, step, source, other.record if other is not None else None)
+    model = anatomy_of(record, tracer, inputs, step, source, other.record if other is not None else None)
     result.symbols = dict(model.symbols)
     result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
     _note_step(result, step, goal, first.applied, loss.meta["val"])

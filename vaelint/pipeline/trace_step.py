@@ -16,6 +16,7 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.loading.build import Loaded
 from vaelint.loading.guessed import another_choice
 from vaelint.loading.placeholder import holds_placeholder, needed
+from vaelint.pipeline.anatomy_of import anatomy_of
 from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.prepare import Prepared
@@ -54,7 +55,7 @@ def trace_step(request: Request, result: TargetResult, prepared: Prepared, emit:
 
         link_host_values(record, tracer, step)
     result.rung = record.rung
-    model = analyse(record, tracer, inputs, step, source, other)
+    model = anatomy_of(record, tracer, inputs, step, source, other)
     if request.step is None and request.loss is None and (instead := settled(model, step)) is not None:
         model = _settled(model, instead, tracer, inputs, source, result) or model
     _describe(request, result, model, prepared)
@@ -158,7 +159,7 @@ def _settled(model: Model, step: Any, tracer: Tracer, inputs: InputSet, source: 
     other, record = lifted(record, tracer, inputs, step)
     result.notes = [f"the loss was found: {step.code}" if n == f"the loss was found: {model.step.code}" else n for n in result.notes]
     result.notes += [n for n in step.notes if n not in result.notes]
-    return analyse(record, tracer, inputs, step, source, other)
+    return anatomy_of(record, tracer, inputs, step, source, other)
 
 
 def _raise_if_not_the_models(record: Record) -> None:

@@ -83,7 +83,8 @@ def fit_concentration(
         weights = []
         for k in range(a.shape[1]):
             solved, residual = fit(g[:, k], [c.expand_as(a)[:, k] for c in columns])
-            if residual < tolerance and solved[0]:
+            proper = is_reversed or -solved[1] > tolerance * abs(solved[0]) if solved[0] > 0 else True  # a prior's b is above 0
+            if residual < tolerance and solved[0] and proper:
                 weights.append(solved[0])
         if len(weights) == a.shape[1] and max(weights) - min(weights) <= 1e3 * tolerance * max(abs(w) for w in weights):
             return ConcentrationFit(median(weights), is_reversed)

@@ -322,6 +322,7 @@ DENSITY_WORDS = {
     "laplace": "Laplace with learned scale",
     "logistic": "logistic",
     "discretised_logistic": "discretised logistic",
+    "measured": "a density of no known family, which adds up to one",
     "negative_binomial": "negative binomial",
     "zero_inflated_negative_binomial": "zero-inflated negative binomial",
     "student_t": "Student's t",

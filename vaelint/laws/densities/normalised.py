@@ -32,17 +32,19 @@ from vaelint.laws.densities.missing_parts import is_censored, loose_weights, mis
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
 from vaelint.laws.supports.supports import (
+    CIRCLES,
     HALF_LINE,
     LINE,
     SPREAD,
     SUPPORTS,
     Support,
+    goes_round,
     hangs_on_an_end,
     has_values_alone,
-    is_of_a_half_line,
     levels_of_data,
     may_be,
     own_levels,
+    range_of_data,
 )
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
@@ -52,6 +54,7 @@ _FEWEST, _MOST = 24, 64  # states of the decoder
 _WEIGHTS = (1.0, 0.5, 2.0)  # with the half that a formula may leave out, or have once too often
 _QUICK = 600_000  # numbers of a curve that is taken many times
 _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
+_HANGS = 0.02  # of log Z, that half of the points give otherwise
 _FLAT = 0.01
 _FAR = 1e4  # only what stands for infinity is that large
 _UNMEASURED = 200.0  # of log Z: in some state the sum has met nothing of it
@@ -110,10 +113,10 @@ def _over_another_measure(one: Elementwise) -> bool:
     return found is not None and found[0] <= found[1].spread
 
 
-def is_density(one: Elementwise, support: Support, put: Put) -> bool:
+def is_density(one: Elementwise, support: Support, put: Put, weights: tuple[float, ...] = _WEIGHTS) -> bool:
     """Whether the term is a density over these values with some nodes changed; False where that does not run."""
     try:
-        off = _spread_of_states(one, support, put)
+        off = _spread_of_states(one, support, put, weights)
     except ReplayError:
         return False
     return off is not None and off <= support.spread
@@ -128,6 +131,7 @@ def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[fl
     untried: TooLargeError | None = None
     failed: ReplayError | None = None
     untrusted: ReplayError | None = None
+    between = range_of_data(one)
     for support in _supports(one, levels):
         try:
             off = _spread_of_states(one, support)
@@ -139,9 +143,9 @@ def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[fl
             continue
         if off is not None and off <= support.spread:
             return off, support
-        if off is None and support.words == HALF_LINE and levels is None and is_of_a_half_line(one):
+        if off is None and support.words == HALF_LINE and levels is None and between[0] >= 0 and between[1] > 1:
             untrusted = ReplayError("no sum over positive numbers can be trusted")
-        if off is not None and (best is None or off < best[0]):
+        if off is not None and (best is None or off < best[0]) and support.holds(*between):
             best = (off, support)
     if untrusted is not None:
         raise untrusted
@@ -161,6 +165,8 @@ def _supports(one: Elementwise, levels: Support | None) -> Iterator[Support]:
     if levels is not None:
         yield levels
     yield from (s for s in (make() for make in SUPPORTS[1:]) if may_be(levels, s) and not (alone and s.is_line))
+    if not alone and goes_round(one):
+        yield from (make() for make in CIRCLES)
 
 
 def _over_own_levels(one: Elementwise, levels: Support | None) -> tuple[float, Support] | None:
@@ -210,7 +216,7 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
         good = (last < -12) & (last - torch.log1p(-torch.exp(logs[-1] - logs[-2])) < _BEYOND)  # that much lies beyond, in equal ratios
     elif not support.step and support.points.numel() > 300:
         even, odd = (torch.logsumexp(logs[k::2], 0) + 0.6931471805599453 for k in (0, 1))
-        good = ((even - z).abs() < 0.02) & ((odd - z).abs() < 0.02)
+        good = ((even - z).abs() < _HANGS) & ((odd - z).abs() < _HANGS)
         if support.points[-1] > _FAR:  # what is as likely without end as it ever is has no sum
             outer = torch.minimum(curve[0], curve[-1]) if support.words == LINE else curve[-1]
             good &= outer > curve.min(0).values + _FLAT

@@ -17,6 +17,7 @@ from vaelint.replay.replay import ReplayError, gradients
 _STATES = 24
 _MOVED = 0.3  # how far the map's weights lie from their own values: near the identity all volumes are 1
 _EXACT = 1e-6  # of the log-volumes, that a sum of the addends leaves
+_FAR = 3.0  # times as far from 0 as the map's end lies
 _UNEVEN = 1.05  # times what the others count
 
 State = dict[fx.Node, torch.Tensor]
@@ -75,6 +76,19 @@ class MapVolumes:
             return None
         rest = values - (values * logs).sum() / logs.square().sum() * logs
         return float(rest.norm() / values.norm())
+
+    def is_turned(self, leaves: list[Leaf], judged: list[Leaf]) -> bool:
+        """Whether some addends rise with the log-volumes where the base density's cost rises with the distance of the map's end: a
+        density takes the one from the other."""
+        values, logs = self.values(leaves), self.logs
+        slope = float(((values - values.mean()) * (logs - logs.mean())).sum())
+        model, loss = self.bench.model, self.bench.model.record.loss
+        assert loss is not None
+        sizes = dict(model.symbols)
+        quiet = silence_others(Term("other", judged), model.replay, sizes)
+        ends = [model.replay([self.end], state, sizes)[self.end].detach() for state in self._states]
+        near, far = (sum(float(model.replay([loss], {**quiet, self.end: by * y}, sizes)[loss].sum()) for y in ends) for by in (1.0, _FAR))
+        return slope * (far - near) > 0
 
     def miscounted(self, leaves: list[Leaf]) -> tuple[Leaf, float] | None:
         """The addend that counts another time than the others do in the log-volumes, and how many times more often it should; None where

@@ -28,6 +28,7 @@ _STEP = 0.5  # how far the prior's numbers are moved
 _OFF = 0.15
 _ERRORS = 8.0
 _SHARE = 0.02  # of the draws must carry each average: where p was moved is seen as far as q draws
+_LEAST, _PLAIN = 0.005, 3.0  # fewer draws do where the sum moves by that many times what could be seen
 _EXACT = 1e-6  # all weights grow alike: few draws tell as much as many
 
 
@@ -82,7 +83,9 @@ def _grows(estimate: Estimate, own: list[fx.Node], number: fx.Node) -> float | N
         ratio = float(v.sum() / w.sum())
         carried = min(float(x.sum() ** 2 / (x * x).sum()) / len(x) for x in (w, v))
         error = float((v - ratio * w).std() / w.mean()) / math.sqrt(len(w)) / ratio
-        if not (carried > _SHARE or error < _EXACT) or abs(math.log(ratio)) <= _OFF + _ERRORS * error:
+        seen = _OFF + _ERRORS * error
+        is_plain = carried > _LEAST and abs(math.log(ratio)) > _PLAIN * seen
+        if not (carried > _SHARE or error < _EXACT or is_plain) or abs(math.log(ratio)) <= seen:
             return None
         found.append(math.log(ratio))
     return found[0]
@@ -98,7 +101,9 @@ def _near(estimate: Estimate, own: list[fx.Node], seed: int) -> dict[fx.Node, to
 def _broken(bench: Bench, estimate: Estimate, number: fx.Node, by: float) -> Broken:
     model, flow = bench.model, bench.model.flow
     assert estimate.term.core is not None
-    used = next((u for u in flow.sorted(flow.descendants(number)) if u in flow.ancestors(estimate.term.core) and model.where(u)), number)
+    users = flow.sorted(flow.descendants(number) & flow.ancestors(estimate.term.core))
+    met = flow.descendants(*(s.z for s in estimate.term.sites))  # where it meets the draw, and not where a bound is put on it
+    used = next((u for u in (*(u for u in users if u in met), *users) if model.where(u)), number)
     name = str(number.target)
     found = Found(
         model.where(used),

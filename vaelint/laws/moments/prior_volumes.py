@@ -2,7 +2,8 @@
 
 For log p(z) = log p_0(f(z)) + log|det df/dz|, the addends of -log p that see z by way of the map's layers and not its end are a
 multiple of -log|det df/dz|, whatever the base density and the map are. Intervention: the draw and the map's weights are moved, and the
-Jacobian is taken from the recorded map itself. Where the addends move with its logarithm and are no multiple of it, p is no density.
+Jacobian is taken from the recorded map itself. Where the addends move with its logarithm and are no multiple of it, or one whose sign is
+not that of the base density, p is no density.
 
 Exempt: addends that do not follow the volumes closely (a critic, an energy) and are no sum of them with other weights, a map of which
 some inner value fulfils it, and what is near the volumes by intention: a trace added up over small steps of time, where neither the map
@@ -39,6 +40,7 @@ _RANKS = (2, 4, 5)  # codes and maps of features: of a sequence each step is jud
 _OFF = 0.02
 _MENDED = 1e-6
 _UNRELATED = 0.75  # a correlation of 0.66: of 24 states, what is unrelated comes that near once in 2000 times
+_TURNS = frozenset({"sub", "rsub", "isub", "subtract", "neg"})
 _EXACT = frozenset({"exp", "log", "log1p", "logsigmoid", "log_sigmoid", "logdet", "slogdet"})
 
 
@@ -57,7 +59,7 @@ def prior_volumes_are_the_maps(bench: Bench) -> Iterator[Broken]:
             if len(shape(site.z)) not in _RANKS or math.prod(shape(site.z)[1:]) > _WIDEST:
                 continue
             try:
-                found = [_Judged(MapVolumes(bench, site, end), volumes) for end, volumes in _ends(bench, term, site)]
+                found = [_Judged(MapVolumes(bench, site, end), volumes, base) for end, volumes, base in _ends(bench, term, site)]
                 best = min((one for one in found if one.off is not None), key=lambda one: one.off or 0.0, default=None)
                 if best is not None and best.is_off:
                     yield _broken(best)
@@ -72,6 +74,7 @@ class _Judged:
 
     map: MapVolumes
     volumes: list[Leaf]
+    base: list[Leaf]
 
     @cached_property
     def off(self) -> float | None:
@@ -86,11 +89,24 @@ class _Judged:
     @property
     def is_off(self) -> bool:
         """Whether they are meant to be the volumes, and are not."""
-        return self.off is not None and self.off > _OFF and (self.off < _UNRELATED or self.miscounted is not None)
+        if self.off is None or self.off <= _OFF:
+            return self.is_turned
+        return self.off < _UNRELATED or self.miscounted is not None
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether they are the volumes, with the other sign."""
+        return self.off is not None and self.off <= _OFF and self.map.is_turned(self.volumes, self.base)
+
+    @property
+    def is_mended(self) -> bool:
+        """Whether they are the volumes, exactly."""
+        return (self.map.off(self.volumes) or 1.0) < _MENDED
 
 
-def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf]]]:
-    """Values of the draw's shape that layers made of it and that a density without layers judges, each with the addends beside it."""
+def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf], list[Leaf]]]:
+    """Values of the draw's shape that layers made of it and that a density without layers judges, each with the addends beside it and its
+    own."""
     flow = bench.model.flow
     leaves = [leaf for leaf in term.leaves if leaf.detached is None and site.z in flow.ancestors(leaf.node)]
     inside = flow.ancestors(*(leaf.node for leaf in leaves), stop={site.z}) & flow.descendants(site.z)
@@ -105,7 +121,7 @@ def _ends(bench: Bench, term: Term, site: Site) -> list[tuple[fx.Node, list[Leaf
         volumes += [leaf for leaf in term.leaves if leaf.detached is None and _is_of_weights(bench, leaf, end, site)]
         passed = judged and not any(site.z in flow.ancestors(leaf.node, stop={end}) for leaf in judged)
         if passed and volumes and _are_exact(bench, site, end, volumes):
-            found.append((end, volumes))
+            found.append((end, volumes, judged))
     return found
 
 
@@ -164,16 +180,28 @@ def _formula(judged: _Judged) -> list[fx.Node]:
     return flow.sorted((beside - flow.ancestors(map_.end)) | own)
 
 
+def _sign_of(judged: _Judged) -> fx.Node:
+    """The innermost operation that turns the volumes' sign before they meet the base density; else where they meet it."""
+    leaf, met = judged.volumes[0], {n for other in judged.base for n in other.chain}
+    own = [n for n in reversed(leaf.chain) if n not in met]
+    turned = next((n for n in own if ops.op(n) in _TURNS), None)
+    return turned or next((n for n in reversed(leaf.chain) if n in met), leaf.node)
+
+
 def _broken(judged: _Judged) -> Broken:
     bench, end, site = judged.map.bench, judged.map.end, judged.map.site
     model, off = bench.model, judged.off or 0.0
     formula = _formula(judged)
     label = "not the logarithm of the factor by which the prior's map changes volumes"
+    if judged.is_turned:
+        label = "taken from log p_0 where it is added, or added where it is taken"
     if judged.miscounted is not None:
         leaf, times = judged.miscounted
         place, label = leaf.node, f"counts once for what it does {times:.3g} times, as at each place of a map"
-    elif (mended := mending(model.replay, formula, lambda: (judged.map.off(judged.volumes) or 1.0) < _MENDED)) is not None:
+    elif not judged.is_turned and (mended := mending(model.replay, formula, lambda: judged.is_mended)) is not None:
         place, label = mended.node, f"with {mended.words.format(model.written(mended.operand))} here it is the map's volume"
+    elif judged.is_turned:
+        place = _sign_of(judged)
     else:
         place = next((n for n in formula if model.where(n)), judged.volumes[0].node)
     found = Found(
@@ -185,4 +213,6 @@ def _broken(judged: _Judged) -> Broken:
         "and its log-determinant is the sum of the logarithms of those scales",
     )
     text = f"it differs from the best multiple of it by {100 * off:.2g} % of its own moves"
+    if judged.is_turned:
+        text = "it moves as the log-determinant does, with the other sign than the base density has"
     return Broken("latent-density-formula", found, "what is added moves as the log-determinant of the map does", text)

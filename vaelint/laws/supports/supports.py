@@ -51,6 +51,11 @@ class Support:
     step: float = 0.0  # between two values, where they are levels
     bounds: tuple[float, ...] = ()  # the finite ends of an interval or a half line
 
+    def holds(self, low: float, high: float) -> bool:
+        """Whether data between two values may be of it: what is no density where the data never are is none the less."""
+        wide = min(0.05, float(self.points[-1] - self.points[0]) / 100)
+        return bool(self.points[0] - wide <= low and high <= self.points[-1] + wide)
+
     @property
     def is_line(self) -> bool:
         """Whether the sum over it stands for an integral."""
@@ -105,11 +110,24 @@ SUPPORTS: tuple[Callable[[], Support], ...] = (
     lambda: steps("32 steps from 0 to 1", 0.0, 1.0, 32),
     lambda: steps("32 steps from -1 to 1", -1.0, 1.0, 32),
     lambda: _interval("[-1/2, 1/2]", -0.5, 0.5),
-    lambda: _interval("angles from -pi to pi", -math.pi, math.pi),
-    lambda: _interval("angles from 0 to 2 pi", 0.0, 2 * math.pi),
     lambda: steps("256 steps from -1/2 to 1/2", -0.5, 0.5, 256),
     lambda: steps("32 steps from -1/2 to 1/2", -0.5, 0.5, 32),
 )
+
+CIRCLES: tuple[Callable[[], Support], ...] = (
+    lambda: _interval("angles from -pi to pi", -math.pi, math.pi),
+    lambda: _interval("angles from 0 to 2 pi", 0.0, 2 * math.pi),
+)
+
+
+def goes_round(one: Elementwise) -> bool:
+    """Whether the term is the same after a whole turn of the data, in every state of the decoder."""
+    at = torch.linspace(-math.pi, math.pi, 5, dtype=torch.float64)[:-1]
+    try:
+        here, there = (one.over(points)[one.core] for points in (at, at + 2 * math.pi))
+    except ReplayError:
+        return False
+    return torch.allclose(here, there, rtol=1e-6, atol=1e-6) and not torch.allclose(here, here[:1].expand_as(here))
 
 
 def levels_of_data(one: Elementwise) -> Support | None:
@@ -136,13 +154,13 @@ def levels_of_data(one: Elementwise) -> Support | None:
     return steps(f"the {levels} levels of the data", float(found[0]), float(found[-1]), levels)
 
 
-def is_of_a_half_line(one: Elementwise) -> bool:
-    """Whether the recorded data are positive numbers, and not those of an interval."""
+def range_of_data(one: Elementwise) -> tuple[float, float]:
+    """The least and the largest of the recorded data; (0, 0), which all supports hold, where they cannot be told."""
     try:
         values = one.bench.model.replay([one.at.target], {}, dict(one.bench.model.record.sizes))[one.at.target].double()
     except ReplayError:
-        return False
-    return float(values.min()) >= 0 and float(values.max()) > 1
+        return 0.0, 0.0
+    return float(values.min()), float(values.max())
 
 
 def hangs_on_an_end(curve: torch.Tensor, support: Support) -> torch.Tensor:
