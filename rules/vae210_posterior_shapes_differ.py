@@ -37,16 +37,24 @@ if TYPE_CHECKING:
     message="mean and scale of the posterior have different shapes",
     needs=("gaussian",),
     basis="shapes",
-).on("sampling.drawn_noise.meets_a_matrix", "sampling.drawn_noise.stretched_axes", "sampling.drawn_noise.is_counted_out")
+).on(
+    "sampling.drawn_noise.meets_a_matrix",
+    "sampling.drawn_noise.is_averaged_out",
+    "sampling.drawn_noise.stretched_axes",
+    "sampling.drawn_noise.is_counted_out",
+)
 def check(
     model: Model,
     meets_a_matrix: Callable[[Site], bool],
+    is_averaged_out: Callable[[Site], bool],
     stretched_axes: Callable[[Site], list[str]],
     is_counted_out: Callable[[Site, KlFact], bool],
 ) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""
     for site in model.gaussian_sites:
         if site.mu is None or site.scale is None or not site.scale_heads or meets_a_matrix(site):
+            continue
+        if is_averaged_out(site):
             continue
         if not (missing := stretched_axes(site)):
             continue

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
 from vaelint.anatomy.loss.mended import mended_operation, said_of
 from vaelint.anatomy.loss.terms import Term, part_of
@@ -58,15 +59,15 @@ def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
     proven = {f.site.z for f in told if f.site is not None}  # or no KL, as was measured
     reasons: list[str] = []
     for term in model.terms:
-        if term.role not in ("kl", "other") or term.detached is not None:
+        if term.role not in ("kl", "other") or term.detached is not None or (live := _live(bench, term)) is None:
             continue
-        for slice_, site in slices_of(bench, term):
+        for slice_, site in slices_of(bench, live):
             if site.z in proven:
                 continue
             try:
                 spread = Spread(bench, slice_, site)
                 off = spread.disagreement()
-                if off is not None and not (spread.is_divergence or spread.is_likelihood or _is_part_of_one(bench, term, site)):
+                if off is not None and not (spread.is_divergence or spread.is_likelihood or _is_part_of_one(bench, live, site)):
                     yield _broken(bench, spread, off)
             except ReplayError as error:
                 reasons.append(message_of(error))
@@ -74,11 +75,24 @@ def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError(f"the KL does not run by itself: {reasons[0]}")
 
 
+def _live(bench: Bench, term: Term) -> Term | None:
+    """The term without the addends that hold the posterior, as the KL that trains a prior towards it alone does; None where all do."""
+    flow, gradients = bench.model.flow, gradients_of(bench.model)
+    heads = {h for s in term.sites for h in s.heads}
+    held = [leaf for leaf in term.leaves if heads & flow.ancestors(leaf.node) and not heads & gradients.reach(leaf.node)]
+    kept = [leaf for leaf in term.leaves if leaf not in held]
+    return term if not held else part_of(term, kept, term.sites, flow) if kept else None
+
+
 def _is_part_of_one(bench: Bench, term: Term, site: Site) -> bool:
     """Whether the term is the KL together with other terms that read the same posterior: a Markov prior whose steps hang on given times,
     the cross-entropy and the entropy apart."""
     read = [t for t in bench.model.terms if t.role in ("kl", "other") and t.detached is None]
-    more = [t for t in read if t is not term and any(set(site.heads) & set(leaf.frontier) for leaf in t.leaves)]
+    more = [
+        t
+        for t in read
+        if not set(map(id, t.leaves)) & set(map(id, term.leaves)) and any(set(site.heads) & set(leaf.frontier) for leaf in t.leaves)
+    ]
     whole = Term("kl", [leaf for t in (term, *more) for leaf in t.leaves], term.sites)
     return bool(more) and any(s is site and Spread(bench, slice_, s).agrees for slice_, s in slices_of(bench, whole))
 

@@ -297,7 +297,7 @@ class Intervals:
 
     def op_square(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
-        if a is not None and a.low > 0:
+        if a is not None and a.low >= 0:  # what sets the bound of a root sets that of its square
             return Bounds(a.low**2, a.high**2 if a.high < 1e150 else INF, a.reached, a.by)
         reaches = a is None or (a.low < 0 < a.high) or a.reached
         return Bounds(

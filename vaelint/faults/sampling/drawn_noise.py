@@ -105,6 +105,14 @@ def stretched_axes(model: Traced, site: Site) -> list[str]:
     return [axis for axis in one if axis not in draws] or other
 
 
+def is_averaged_out(model: Traced, site: Site) -> bool:
+    """Whether the scale is an average over the axes of one sample: it is one number for all of them because somebody made it so."""
+    if site.scale is None:
+        return False
+    way = model.flow.ancestors(site.scale, stop={n for n in model.flow.order if ops.uses_parameter(n)}) | {site.scale}
+    return any(ops.op(n) in ops.LINEAR_REDUCE and ops.dims_of(n) and "B" in model.dims(n) for n in way)
+
+
 def is_counted_out(model: Traced, site: Site, fact: KlFact) -> bool:
     """Whether a KL is that of one scale for all axes, which it counts once for each by a number and stretches nowhere: it is meant."""
     if site not in fact.term.sites or not fact.probe.whole or fact.probe.verdict != "exact":

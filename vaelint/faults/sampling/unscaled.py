@@ -37,7 +37,8 @@ def unscaled_draws(model: Model) -> list[Unscaled]:
     """Draws with a mean, and noise that no head scales, where a term of the loss is a function of one further head of the mean's shape.
 
     That term must have its least value in between, as a divergence of a scale has: nothing else in the loss pulls at the head, so that it
-    ends up there for every input. Heads that the reconstruction or another draw depends on are none of these.
+    ends up there for every input. Heads that the reconstruction or another draw
+    depends on are none of these, nor is what a layer made of a draw, such as the noise that a diffusion guesses.
     """
     flow, ends = model.flow, reconstruction_ends(model)
     if not ends:
@@ -50,7 +51,7 @@ def unscaled_draws(model: Model) -> list[Unscaled]:
             continue
         for term in model.terms_of("other"):
             head = _alone(term, flow)
-            fits = head is not None and head in flow.data and head in flow.learned and shape(head) == shape(site.mu)
+            fits = head in flow.data and head in flow.learned - flow.noisy and shape(head) == shape(site.mu) if head is not None else False
             if head is not None and fits and head not in used and _has_a_floor(model, term, head):
                 found.append(Unscaled(site, head, _computed(model, head)))
                 break
