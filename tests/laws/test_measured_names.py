@@ -253,3 +253,8 @@ def test_a_weight_by_the_last_part_of_a_batch_is_no_power_of_it(tmp_path: Path) 
     terms = said_of(tmp_path, {"loss": "return (error + kl)[8:].mean()"}, "x=12x12").loss["terms"]
     assert [t["weight"] for t in terms] == ["0.125", "0.25"]  # of the squared error, half of it
     assert all(t["reduction"].startswith("at a fixed B") for t in terms)
+
+
+def test_errors_of_drawn_elements_tell_no_beta() -> None:
+    loss = check_target(fixture_of("ok_counts_dropped_and_scored").request("none"), lambda _: None).loss
+    assert loss["beta"] is None and "counts elements that are drawn" in loss["notes"][0]

@@ -14,6 +14,7 @@ from vaelint.anatomy.loss.extras import Extra
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.core.reach import reachable
 from vaelint.record import ops
+from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
         return "the KL has one weight for the posterior and another for the prior"
     if any(_weighs_parts_apart(beta.recon, other) for other in model.recons):
         return "the reconstruction weighs an element of one part of the data more than one of another"
+    if _is_taken_at_random(model, beta.recon):
+        return "the reconstruction counts elements that are drawn, and how many it stands for is not known"
     if has_unknown_weight(model):
         return "the weight of another KL of the loss is not known"
     open_scale = not (beta.recon.learned_variance or beta.recon.moving_weight) and (
@@ -56,6 +59,13 @@ def _holds_its_posterior(model: Model, kl: KlFact) -> bool:
         return reachable([node], lambda n: [s for s in ops.value_inputs(n) if carries(s) and ops.op(n) != "detach"], stop=draws)
 
     return any(heads & flow.ancestors(leaf.node, stop=draws) and not heads & live(leaf.node) for leaf in kl.term.leaves)
+
+
+def _is_taken_at_random(model: Model, recon: ReconFact) -> bool:
+    """Whether the errors are multiplied, element by element, with what is drawn: those that were dropped from the input, say."""
+    flow, leaf = model.flow, recon.pair.leaf
+    products = [n for n in (leaf.node, *leaf.chain) if ops.op(n) in ops.MUL and len(shape(n)) > 1]
+    return any(i in flow.pure_noise and shape(i) == shape(n) for n in products for i in ops.value_inputs(n))
 
 
 def has_unknown_weight(model: Model) -> bool:

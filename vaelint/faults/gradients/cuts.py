@@ -18,6 +18,7 @@ from vaelint.faults.gradients.score_functions import weighed_by_decoded
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
+from vaelint.record.walk import forward
 from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _STEPS = frozenset({"grad"})
 """`torch.autograd.grad` without create_graph: a step of a sampler in z (Hamiltonian, Langevin), taken as it comes."""
 
 
+_TAKES = frozenset({"gather", "index_select", "getitem", "take_along_dim"})
 _SHAPED = frozenset({"sample_dirichlet", "standard_gamma"})
 """Continuous draws that torch makes with a gradient too: `rsample`."""
 
@@ -98,7 +100,8 @@ def encoder_cuts(model: Model) -> list[Cut]:
     by_value = flow.ancestors(*ends)
     lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends, *_beside_decoded(model)))
     if model.sites:
-        lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
+        picked = {n for n in by_value if ops.is_random(n) and _picks_draws(model, n)}  # which of the draws goes on has no slope
+        lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites), stop=picked))
     lost -= gradients.names(gradients.reach(*(s.mu for s in discrete_draws(model) if s.mu is not None)))  # lost by the draw alone
     heads = _lost_heads(model, ends, lost)
     if not lost and heads and not flow.refined.isdisjoint(flow.ancestors(*heads)):
@@ -111,6 +114,17 @@ def encoder_cuts(model: Model) -> list[Cut]:
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
     places = [n for n in places if ops.op(n) not in _STEPS and not any(ops.is_random(u) for u in _carriers(model, n))]
     return _one_a_line(model, _cuts_at(model, places, lost, heads))
+
+
+def _picks_draws(model: Model, node: fx.Node) -> bool:
+    """Whether what is drawn are the places of other draws, of which those go on: the resampling of a particle filter.
+
+    Source: Maddison et al. 2017, Filtering Variational Objectives, section 3.2.
+    """
+    same = ops.SHAPE | ops.CAST | {"getitem"}
+    ways = {node} | {n for n in forward(node, model.flow.users, same) if ops.op(n) in same}
+    taking = {u for n in ways for u in model.flow.users.get(n, ()) if ops.op(u) in _TAKES}
+    return any(i in model.flow.noisy - ways for u in taking for i in ops.value_inputs(u))
 
 
 def _cuts_at(model: Model, places: list[fx.Node], lost: set[str], heads: list[fx.Node]) -> list[Cut]:
