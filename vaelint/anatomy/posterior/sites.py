@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import fx
 
 from vaelint.anatomy.posterior.no_codes import covers_lookup, is_uniform
+from vaelint.anatomy.posterior.own_densities import without_densities
 from vaelint.anatomy.posterior.products import multiplies_learned
 from vaelint.core.reach import ends
 from vaelint.late import dataclass
@@ -89,7 +90,7 @@ def find_sites(flow: Flow) -> list[Site]:
     for s in merged:
         _find_heads(s, flow)
     merged.sort(key=lambda s: flow.order[s.z])
-    return _drop_noise_layers(merged, flow)
+    return _drop_noise_layers(without_densities(merged, flow), flow)
 
 
 def _with_backward(draw: fx.Node, flow: Flow) -> fx.Node:
@@ -212,7 +213,7 @@ def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.No
     if _is_laplace(eps, flow):
         kind = "laplace"
     elif any(_is_gumbel(e, flow) for e in eps) or _is_logistic(eps, flow):
-        kind = "categorical"
+        kind = "categorical" if not learned or mu is None else "noise"  # with a spread of its own it is a logistic or a Gumbel law
     elif any(ops.op(r) in _SHAPED for r in roots):
         kind = "noise"  # a posterior of another family
     return Site(z, kind, tuple(roots), tuple(flow.sorted(eps)), mu, scale)
