@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.anatomy.loss.terms import Leaf
+from vaelint.anatomy.model import Model
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.laws.masks import Seen, places
@@ -43,10 +45,15 @@ def absent_places_pull_nothing(bench: Bench) -> Iterator[Broken]:
         if max(seen.posterior, seen.draw, seen.loss) > _NOTHING:
             continue  # what stands there is data
         for fact in bench.model.recons:
-            share = _pull(bench, fact, data, absent)
+            share = _pull(bench, fact, fact.pair.recon, data, absent)
             if share is not None and share > _SHARE:
                 yield _counted(bench, fact, seat, data, share) if share < math.inf else _inverted(bench, fact, seat, data)
                 return
+            for scale in _beside(bench, fact):
+                share = _pull(bench, fact, scale, data, absent)
+                if share is not None and _SHARE < share < math.inf:
+                    yield _counted(bench, fact, seat, data, share, scale)
+                    return
 
 
 def _has_its_own_formula(bench: Bench, mask: Seat) -> bool:
@@ -94,16 +101,24 @@ def _is_read_by_itself(bench: Bench, mask: Seat, data: Seat) -> bool:
     return any(not torch.allclose(before[h], after[h]) for h in heads if h in before and h in after)
 
 
-def _pull(bench: Bench, fact: ReconFact, data: Seat, absent: torch.Tensor) -> float | None:
-    """The largest gradient of the decoder's outputs at absent places over that at the others; None where places cannot be told apart,
-    or where none has one."""
-    if not bench.knows(fact.pair.recon) or fact.pair.target is None or data.node not in bench.model.flow.ancestors(fact.pair.target):
+def _beside(bench: Bench, fact: ReconFact) -> list[fx.Node]:
+    """What the decoder puts out for the same places beside its means: the logarithm of a spread may be counted where the error is not."""
+    flow, recon = bench.model.flow, fact.pair.recon
+    parts = flow.descendants(*fact.pair.raw, stop={recon}) & bench.model.reaching_loss - {recon}
+    alike = {n for n in parts if ops.op(n) in ops.SELECT and shape(n) == shape(recon)} | {*fact.pair.extra}
+    return flow.sorted(alike - flow.ancestors(recon))
+
+
+def _pull(bench: Bench, fact: ReconFact, output: fx.Node, data: Seat, absent: torch.Tensor) -> float | None:
+    """The largest gradient of one of the decoder's outputs at absent places over that at the others; None where places cannot be told
+    apart, or where none has one."""
+    if not bench.knows(output) or fact.pair.target is None or data.node not in bench.model.flow.ancestors(fact.pair.target):
         return None
     if bench.draws_order(fact.pair.target):
         return None  # the rows are others than those of the mask as it was handed over
     if bench.knows(fact.pair.target) and bench.value(fact.pair.target).numel() < absent[:, 1:].numel():
         return None  # one column of a table: as many classes as the table has columns are no columns
-    out = bench.value_with_graph(fact.pair.recon)
+    out = bench.value_with_graph(output)
     laid = _laid(_in_order(bench, fact.pair.target, data, absent), out)
     if not laid or not out.requires_grad:
         return None
@@ -153,11 +168,12 @@ def _laid(absent: torch.Tensor, out: torch.Tensor) -> list[torch.Tensor]:
     return []
 
 
-def _counted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat, share: float) -> Broken:
+def _counted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat, share: float, scale: fx.Node | None = None) -> Broken:
     model = bench.model
+    alone = next((leaf for leaf in fact.term.leaves if scale is not None and _holds(leaf, scale, fact, model)), None)
     found = Found(
-        model.where(fact.pair.meet),
-        label=f"counts {data.name} where {seat.name} says that it is absent",
+        model.where(alone.chain[-1]) if alone is not None and alone.chain else model.where(fact.pair.meet),
+        label=f"counts {'the spread' if scale is not None else data.name} where {seat.name} says that {data.name} is absent",
         labels=model.labels((_filled(bench, fact, data), "what is absent is filled here")),
         when=f"{seat.name} leaves something out",
         why=f"the decoder is trained to put out the filling there, and the KL is weighed against places that hold no data: {data.name} "
@@ -166,6 +182,12 @@ def _counted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat, share: float
     )
     text = f"the loss's gradient at absent places is {share:.2g} of that at the others, and no value there moves the loss"
     return Broken("absent-counted", found, "the decoder's outputs at absent places have no gradient", text)
+
+
+def _holds(leaf: Leaf, scale: fx.Node, fact: ReconFact, model: Model) -> bool:
+    """Whether an addend reads a spread, and does not compare it with the target."""
+    read = model.flow.ancestors(leaf.node, stop=set(fact.pair.raw)) | {leaf.node}
+    return scale in read and fact.pair.target not in read
 
 
 def _inverted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat) -> Broken:

@@ -17,10 +17,11 @@ from vaelint.experiment.runs import calm
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
+from vaelint.laws.sequences.counted_steps import added_up, loops, steps_counted
 from vaelint.laws.sequences.lengths import axis_of, beyond, has_steps
 from vaelint.laws.sequences.pooled import pooled_beyond, pooled_whole
 from vaelint.record import ops
-from vaelint.record.record import route, shape
+from vaelint.record.record import shape
 from vaelint.record.walk import behind
 from vaelint.rule import Found
 
@@ -73,7 +74,7 @@ def _of(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
         yield _inverted(bench, lengths, data, outside)
         return
     if outside <= _NOTHING < inside:  # the reconstruction counts what the lengths leave in: so must the KL
-        counted = _steps_counted(bench, lengths)
+        counted = steps_counted(bench, lengths, lambda same, changes: _moves(bench, changes, same))
         if counted is not None:
             yield _kl_counts_padding(bench, lengths, *counted)
     yield from _encoder_reads_padding(bench, lengths, data, axis, counts_within=outside <= _NOTHING < inside)
@@ -152,33 +153,10 @@ def _true_beyond(bench: Bench, lengths: Seat, mask: fx.Node) -> bool:
     return last.shape[0] == len(short) and torch.equal(last.reshape(len(short), -1).all(1), short)
 
 
-def _steps_counted(bench: Bench, lengths: Seat) -> tuple[Site, float] | None:
-    """A posterior of a step beyond the length that moves the loss, where there is one posterior a step."""
-    counts = bench.value(lengths.node)
-    for sites in _loops(bench, int(lengths.along or 0)):
-        site = sites[-1]
-        rows = counts < len(sites)  # samples that ended before the last step
-        if not bool(rows.any()) or not all(bench.knows(h) for h in site.heads):
-            continue
-        same = bench.same(site.heads)
-        changes = {h: torch.where(rows.view(-1, *[1] * (v.dim() - 1)), v + 1.0, v) for h, v in same.items() if v.shape[0] == len(rows)}
-        if len(changes) == len(same) and (effect := _moves(bench, changes, same)) > _NOTHING:
-            return site, effect
-    return None
-
-
-def _loops(bench: Bench, steps: int) -> list[list[Site]]:
-    """Posteriors that one line of a loop over the steps draws, in order."""
-    groups: dict[object, list[Site]] = {}
-    for site in bench.model.sites:
-        groups.setdefault(route(site.z), []).append(site)
-    return [g for g in groups.values() if len(g) == steps]
-
-
 def _kl_counts_padding(bench: Bench, lengths: Seat, site: Site, effect: float) -> Broken:
     model = bench.model
     fact = next((k for k in model.kls if k.site is site), model.kls[0] if model.kls else None)
-    node = _reduced_last(bench, site) or (fact.term.core if fact is not None else None)
+    node = added_up(bench, lengths, site) or (fact.term.core if fact is not None else None)
     found = Found(
         model.where(node),
         label="sums the KL over all steps, those beyond the length too",
@@ -190,19 +168,10 @@ def _kl_counts_padding(bench: Bench, lengths: Seat, site: Site, effect: float) -
     return Broken("padding-not-inert", found, "a posterior beyond the length moves nothing", text)
 
 
-def _reduced_last(bench: Bench, site: Site) -> fx.Node | None:
-    """Where the steps of a posterior's KL are added up: the first sum below its heads that all steps of the loop come together in."""
-    model, flow = bench.model, bench.model.flow
-    first = next((s for s in model.sites if route(s.z) == route(site.z)), site)
-    both = flow.descendants(*first.heads, stop={first.z}) & flow.descendants(*site.heads, stop={site.z})
-    joins = [n for n in flow.sorted(both & model.reaching_loss) if model.op(n) in ("sum", "mean", "nansum")]
-    return joins[0] if joins else None
-
-
 def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int, *, counts_within: bool) -> Iterator[Broken]:
     """Whether a posterior of whole sequences moves when all samples are padded further."""
     heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h) and not has_steps(bench, lengths, data, axis, h)]
-    if not heads or len(_loops(bench, int(lengths.along or 0))):
+    if not heads or len(loops(bench, int(lengths.along or 0))):
         return
     inverted = list(_encoder_is_inverted(bench, lengths, data, axis, heads))
     yield from inverted
