@@ -99,9 +99,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
         return after
     by_value = flow.ancestors(*ends)
     lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends, *_beside_decoded(model)))
-    if model.sites:
-        picked = {n for n in by_value if ops.is_random(n) and _picks_draws(model, n)}  # which of the draws goes on has no slope
-        lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites), stop=picked))
+    lost &= _behind_draws(model, by_value) if model.sites else lost
     lost -= gradients.names(gradients.reach(*(s.mu for s in discrete_draws(model) if s.mu is not None)))  # lost by the draw alone
     heads = _lost_heads(model, ends, lost)
     if not lost and heads and not flow.refined.isdisjoint(flow.ancestors(*heads)):
@@ -114,6 +112,12 @@ def encoder_cuts(model: Model) -> list[Cut]:
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
     places = [n for n in places if ops.op(n) not in _STEPS and not any(ops.is_random(u) for u in _carriers(model, n))]
     return _one_a_line(model, _cuts_at(model, places, lost, heads))
+
+
+def _behind_draws(model: Model, by_value: set[fx.Node]) -> set[str]:
+    """The parameters that draws are made of. Which of several draws goes on has no slope, and is no part of them."""
+    picked = {n for n in by_value if ops.is_random(n) and _picks_draws(model, n)}
+    return gradients_of(model).names(model.flow.ancestors(*(s.z for s in model.sites), stop=picked))
 
 
 def _picks_draws(model: Model, node: fx.Node) -> bool:
