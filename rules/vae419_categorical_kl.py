@@ -2,7 +2,7 @@
 
 ## What it does
 Evaluates the term at the uniform distribution, where the KL to a uniform prior is 0 and has no gradient, and at
-random distributions.
+random distributions. A prior that is learned must add up to one number whatever its own numbers are.
 
 ## Why is this bad
 KL(q || uniform) = sum q (log q + log K). With 1/K for log(1/K), or logits for probabilities, it is negative somewhere
@@ -34,6 +34,8 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 if TYPE_CHECKING:
     from vaelint.faults.kl.categorical_faults import CategoricalFault
 
+_LEARNED = "use (q * (log q - log p)).sum(), with log p the log_softmax of the prior's own numbers"
+_UNIFORM = "use (q * (log q + log K)).sum(), with q the probabilities and K the number of classes"
 _BINARY = "use q * (log q - log p) + (1 - q) * (log(1 - q) - log(1 - p)), with p the prior's probability of a 1"
 
 
@@ -52,6 +54,6 @@ def check(model: Model, categorical_faults: list[CategoricalFault]) -> Findings:
             model.where(fault.fact.term.core),
             label=fault.what,
             why="a KL is 0 at the prior and positive elsewhere; this term is not",
-            help=_BINARY if fault.binary else "use (q * (log q + log K)).sum(), with q the probabilities and K the number of classes",
+            help=_BINARY if fault.binary else _LEARNED if fault.of_learned_prior else _UNIFORM,
             claim=claims.KlClosedForm("the term differs from the closed form", fact=fault.fact, binary=fault.binary),
         )

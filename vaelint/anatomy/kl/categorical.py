@@ -45,9 +45,16 @@ def categorical_site(term: Term) -> Site | None:
 
 
 def fit_categorical(
-    term: Term, site: Site, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], even: float = 0.0
+    term: Term,
+    site: Site,
+    loss: fx.Node,
+    replay: Replay,
+    sizes: Mapping[str, int],
+    even: float = 0.0,
+    put: Mapping[fx.Node, torch.Tensor] | None = None,
 ) -> CategoricalFit | None:
-    """Runs the term on random logits and fits it; None where it is no function of that form. Raises `ReplayError`."""
+    """Runs the term on random logits and fits it, with further values that are `put`; None where it is no function of that form. Raises
+    `ReplayError`."""
     assert site.mu is not None
     head, axis, given = site.heads[0], _class_axis(site), before_normalising(site.mu)
     still = {head: torch.zeros(replay.shape_of(head, sizes), dtype=torch.float64)}
@@ -56,7 +63,7 @@ def fit_categorical(
         return None
     rows, values = [], []
     generator = torch.Generator().manual_seed(1)
-    quiet = silence_others(term, replay, sizes)
+    quiet = {**silence_others(term, replay, sizes), **(put or {})}
     for i in range(3 * classes + 6):
         logits = (0.3 + 0.4 * (i % 6)) * torch.randn(replay.shape_of(head, sizes), dtype=torch.float64, generator=generator)
         got = replay([loss, site.mu, given], {**quiet, head: logits}, sizes, even=even)

@@ -13,8 +13,10 @@ from vaelint.replay.replay import ReplayError
 if TYPE_CHECKING:
     from vaelint.anatomy.loss.facts import KlFact
     from vaelint.anatomy.model import Model
+    from vaelint.anatomy.posterior.sites import Site
 
 
+_UP = 0.5  # how far the numbers of a learned prior are moved
 _HALF = "it counts one value of each latent alone: q (log q - log p) without (1 - q) (log(1 - q) - log(1 - p))"
 
 
@@ -25,6 +27,20 @@ class CategoricalFault:
     fact: KlFact
     what: str
     binary: bool = False
+    of_learned_prior: bool = False
+
+
+def _mass_of_other_numbers(model: Model, fact: KlFact, site: Site, fitted: CategoricalFit) -> float | None:
+    """The total mass of a learned prior where its own numbers have moved up; None where it stays, or nothing of it is learned."""
+    flow, loss = model.flow, model.record.loss
+    own = flow.ancestors(*(leaf.node for leaf in fact.term.leaves)) - flow.ancestors(*site.heads)
+    numbers = [n for n in flow.sorted(own) if n.op == "get_attr" and n.meta.get("parameter") and n.meta.get("grad")]
+    if loss is None or not numbers or fitted.mass <= 0:
+        return None
+    sizes = {**model.symbols, "B": 2}
+    now = model.replay(numbers, {}, sizes)
+    moved = fit_categorical(fact.term, site, loss, model.replay, sizes, put={n: now[n].double() + _UP for n in numbers})
+    return moved.mass if moved is not None and abs(moved.mass / fitted.mass - 1) > _UP / 10 else None
 
 
 def _is_entropy(fit: CategoricalFit) -> bool:
@@ -55,6 +71,10 @@ def categorical_faults(model: Model) -> list[CategoricalFault]:
             continue
         if fitted.fault:
             found.append(CategoricalFault(fact, fitted.fault))
+            continue
+        if (moved := _mass_of_other_numbers(model, fact, site, fitted)) is not None:
+            what = f"its learned prior adds up to {moved:.4g} where its own numbers lie {_UP:g} higher, and {fitted.mass:.4g} here"
+            found.append(CategoricalFault(fact, what, of_learned_prior=True))
             continue
         if fitted.logits_for_logs:
             found.append(CategoricalFault(fact, "logits are used as log-probabilities"))
