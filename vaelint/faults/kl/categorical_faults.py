@@ -73,7 +73,7 @@ def categorical_faults(model: Model) -> list[CategoricalFault]:
             found.append(CategoricalFault(fact, fitted.fault))
             continue
         if (moved := _mass_of_other_numbers(model, fact, site, fitted)) is not None:
-            what = f"its learned prior adds up to {moved:.4g} where its own numbers lie {_UP:g} higher, and {fitted.mass:.4g} here"
+            what = f"its learned prior adds up to {moved:.4g} with numbers of its own that are {_UP:g} higher, and {fitted.mass:.4g} here"
             found.append(CategoricalFault(fact, what, of_learned_prior=True))
             continue
         if fitted.logits_for_logs:
