@@ -141,8 +141,9 @@ def looked_up(bench: Bench, book: Codebook) -> tuple[torch.Tensor, fx.Node, fx.N
         if len(size) < 2 or size[-1] != width or any(n.op == "placeholder" for n in flow.ancestors(book.index, stop={source})):
             continue  # `flat.square()` is one of two ways to the distances
         index = next((n for n in chosen if bench.knows(n) and not bench.is_real(n) and math.prod(shape(n)) == math.prod(size[:-1])), None)
-        if index is not None and width:
-            return bench.value(source).reshape(-1, width), source, index
+        rows = bench.value(source) if index is not None and width else None
+        if index is not None and rows is not None and tuple(rows.shape) == size:  # in the real run another value may have its place
+            return rows.reshape(-1, width), source, index
     return None
 
 
