@@ -25,7 +25,7 @@ def steps_counted(bench: Bench, lengths: Seat, moves: Moves) -> tuple[Site, floa
     for sites in loops(bench, int(lengths.along or 0)):
         site = sites[-1]
         rows = counts < len(sites)  # samples that ended before the last step
-        if not bool(rows.any()) or not all(bench.knows(h) for h in site.heads):
+        if not bool(rows.any()) or not all(bench.knows(h) and _is_by_sample(bench, h) for h in site.heads):
             continue
         same = bench.same(site.heads)
         changes = {h: torch.where(rows.view(-1, *[1] * (v.dim() - 1)), v + 1.0, v) for h, v in same.items() if v.shape[0] == len(rows)}
@@ -40,13 +40,18 @@ def _stacked(bench: Bench, lengths: Seat, moves: Moves) -> tuple[Site, float] | 
     absent = torch.arange(steps, device=counts.device) >= counts.view(-1, 1)
     for site in bench.model.sites:
         alike = all(bench.knows(h) and len(shape(h)) > 2 and shape(h)[:2] == tuple(absent.shape) for h in site.heads)
-        if not site.heads or not alike or not bench.knows(site.z):
+        if not site.heads or not alike or not bench.knows(site.z) or not all(_is_by_sample(bench, h) for h in site.heads):
             continue
         same = bench.same({*site.heads, site.z})
         moved = {h: torch.where(absent.view(*absent.shape, *[1] * (same[h].dim() - 2)), same[h] + 1.0, same[h]) for h in site.heads}
         if (effect := moves(same, {**same, **moved})) > _NOTHING:
             return site, effect
     return None
+
+
+def _is_by_sample(bench: Bench, head: fx.Node) -> bool:
+    """Whether the first axis is that of the samples: there may be as many particles."""
+    return bench.model.dims(head)[:1] == ("B",) or bench.base.batch_axis(head) == 0
 
 
 def loops(bench: Bench, steps: int) -> list[list[Site]]:
